@@ -1,0 +1,238 @@
+"""Every setting of a run: one frozen section a stage, mirrored by params.yaml.
+
+Unknown keys are refused with the nearest right name. A whole number written as a float (10.0, as Kubeflow hands
+them over) is an int; 10.5 is not.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dedpo.errors import UserError
+
+Arm = Literal["sft", "dpo_human", "dpo_all_human", "dpo_synthetic", "dpo_synthetic_split", "dedpo", "dedpo_tuned"]
+ARMS: tuple[Arm, ...] = get_args(Arm)
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses what it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class WorldConfig(Section):
+    """The embedded world's pairs (`dedpo world pairs`)."""
+
+    pairs: int = Field(2000, ge=2)
+    """How many pairs to render."""
+    seed: int = Field(0, ge=0)
+    """Seed of the renders and of the human's choices."""
+
+
+class DataConfig(Section):
+    """Import of a folder with a CSV (`dedpo data import`) and what a run sees of its ratings (`dedpo data split`)."""
+
+    holdout: float = Field(0.1, ge=0, lt=1)
+    """Share of the prompts whose pairs are never trained on; their human ratings measure implicit accuracy."""
+    labelled: float = Field(0.25, gt=0)
+    """Human-labelled training pairs: a share in (0, 1], or a count from 2 up."""
+    max_pixels: int = Field(40_000_000, ge=1)
+    """Images with more pixels are set aside undecoded."""
+    shard_rows: int = Field(1000, ge=1)
+    """Pairs in one Parquet shard."""
+
+
+class LabelConfig(Section):
+    """An annotator behind an OpenAI-compatible endpoint (`dedpo label`)."""
+
+    base_url: str | None = None
+    """Where the annotator answers, such as http://127.0.0.1:8000/v1; null: $OPENAI_BASE_URL. Key: $OPENAI_API_KEY."""
+    model: str = "Qwen/Qwen2.5-VL-7B-Instruct"
+    """The model's name at that endpoint; it becomes the annotator's name."""
+    template: str = "pairwise-v1"
+    """Which question is put (label/templates.py)."""
+    concurrency: int = Field(16, ge=1)
+    """Requests in flight."""
+    max_retries: int = Field(4, ge=0)
+    """Retries of one request on 408, 409, 429, 5xx and lost connections, with growing pauses."""
+    timeout: float = Field(120.0, gt=0)
+    """Seconds for one request."""
+    max_failures: float = Field(0.05, ge=0, le=1)
+    """Share of pairs without an answer above which the stage fails (what was answered is kept)."""
+
+
+class TargetsConfig(Section):
+    """The two numbers a pair (`dedpo targets`)."""
+
+    power: float | None = Field(None, ge=0, le=1)
+    """λ of the tuned arm; null: estimated from the labelled pairs."""
+
+
+class TrainConfig(Section):
+    """Training of one policy (`dedpo train`)."""
+
+    base: str = "models/shapes-sd"
+    """The base model: a diffusers folder or a hub id; it is the reference, too."""
+    beta: float = Field(5000.0, gt=0)
+    """β of the logit h = −½ β [(m₁ − ρ₁) − (m₀ − ρ₀)], errors being means over C, H, W."""
+    guard: float | None = Field(None, gt=0)
+    """Bound g on the logit inside the loss, g·tanh(h/g); null: none."""
+    learning_rate: float = Field(1e-7, gt=0)
+    warmup_steps: int = Field(10, ge=0)
+    steps: int = Field(1000, ge=1)
+    batch_size: int = Field(128, ge=1)
+    """Pairs a step, over all processes."""
+    labelled_share: float = Field(0.5, ge=0, le=1)
+    """Share of each batch that is drawn from the labelled pairs; importance weights undo it."""
+    weight_decay: float = Field(1e-2, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    ema_decay: float | None = Field(None, gt=0, lt=1)
+    """Decay of the averaged weights that are saved; null: the last weights are saved."""
+    resolution: int = Field(512, ge=8)
+    """Images are resized on their shorter side and cropped to this square, in pixels."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Autocast precision; master weights are always fp32."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    checkpoint_every: int = Field(50, ge=1)
+    """Steps between checkpoints, from which an interrupted run goes on."""
+    evaluate_every: int = Field(100, ge=1)
+    """Steps between measurements of implicit accuracy on held-out human pairs."""
+    max_bad_steps: int = Field(5, ge=1)
+    """Stop after this many non-finite losses or gradients in a row."""
+
+
+class SampleConfig(Section):
+    """Pictures of every policy from the same initial noise (`dedpo sample`)."""
+
+    prompts: str = "outputs/world/prompts-validation.txt"
+    """A text file, one prompt a line."""
+    seeds: list[int] = Field([0, 1], min_length=1)
+    steps: int = Field(20, ge=1)
+    """DPM-Solver++ steps."""
+    guidance: float = Field(7.5, ge=1)
+    """Classifier-free guidance scale."""
+    batch_size: int = Field(8, ge=1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class ScoreConfig(Section):
+    """Metrics of the samples (`dedpo score`)."""
+
+    oracle_url: str | None = None
+    """A scoring endpoint that answers POST /v1/score; null: $DEDPO_ORACLE_URL."""
+    concurrency: int = Field(8, ge=1)
+    timeout: float = Field(60.0, gt=0)
+    """Seconds for one request."""
+
+
+class ReportConfig(Section):
+    """The page that answers (`dedpo report`)."""
+
+    metric: str = "human_oracle"
+    """The metric on which the answer and the win rates rest."""
+    grid_prompts: int = Field(6, ge=1)
+    """Prompts in the picture grid."""
+
+
+class Config(Section):
+    """A whole run."""
+
+    seeds: list[int] = Field([0], min_length=1)
+    """One draw of the labelled subset and one training of every arm for each."""
+    arms: list[Arm] = Field(list(ARMS), min_length=1)
+    """The arms to compare; 'reference', the untouched base model, is always among the methods."""
+    primary: Arm = "dedpo_tuned"
+    """The arm that the report's answer is about, named before the results are seen."""
+    world: WorldConfig = WorldConfig()
+    data: DataConfig = DataConfig()
+    label: LabelConfig = LabelConfig()
+    targets: TargetsConfig = TargetsConfig()
+    train: TrainConfig = TrainConfig()
+    sample: SampleConfig = SampleConfig()
+    score: ScoreConfig = ScoreConfig()
+    report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        for name, values in (("seeds", self.seeds), ("arms", self.arms)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} holds a value twice: {values}")
+        if self.primary not in self.arms:
+            raise ValueError(
+                f"primary '{self.primary}' is not among the arms {list(self.arms)}; add it or name another"
+            )
+        return self
+
+
+def load(path: Path | None, overrides: list[str] | None = None) -> Config:
+    """Read a params file (None: the defaults) and apply overrides such as 'train.beta=2000' (values are YAML).
+
+    Raises:
+        UserError: no such file, no YAML, an unknown key or a value out of range; names the key and the place.
+    """
+    tree = _read_yaml(path) if path is not None else {}
+    for item in overrides or []:
+        _override(tree, item)
+    place = str(path) if path is not None else "the settings"
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise UserError(_explain(error, place)) from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}; name a params file with --config") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: expected sections such as 'train:', found {type(tree).__name__}")
+    return tree
+
+
+def _override(tree: dict[str, Any], item: str) -> None:
+    key, equals, text = item.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set {item}: write it as section.key=value, for example train.beta=2000")
+    *path, last = key.strip().split(".")
+    for name in path:
+        tree = tree.setdefault(name, {})
+        if not isinstance(tree, dict):
+            raise UserError(f"--set {item}: '{name}' is a value, not a section")
+    try:
+        tree[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--set {item}: '{text}' is not a YAML value") from None
+
+
+def _explain(error: ValidationError, place: str) -> str:
+    first = error.errors()[0]
+    loc = ".".join(str(p) for p in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{place}: unknown key '{loc}'{_nearest(first['loc'])}"
+    message = first["msg"].removeprefix("Value error, ")
+    where = f"{place}: {loc}: " if loc else f"{place}: "
+    got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{where}{message[0].lower()}{message[1:]}{got}{more}"
+
+
+def _nearest(loc: tuple[int | str, ...]) -> str:
+    section: type[BaseModel] = Config
+    for name in loc[:-1]:
+        annotation = section.model_fields[str(name)].annotation
+        assert isinstance(annotation, type)
+        assert issubclass(annotation, BaseModel)
+        section = annotation
+    known = list(section.model_fields)
+    close = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else f"; known here: {', '.join(known)}"

@@ -1,0 +1,1 @@
+"""Synthetic preferences from an annotator behind an OpenAI-compatible endpoint."""

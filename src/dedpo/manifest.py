@@ -1,0 +1,173 @@
+"""Outputs that are finished or absent: a stage writes into a partial folder that is renamed as its last act.
+
+`<out>.partial` is where a stage works and `manifest.json`, written last, says what the folder was made from. A stage
+that can resume finds its partial folder again if inputs and settings are still the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+import dedpo
+from dedpo.errors import UserError
+
+MANIFEST: Final = "manifest.json"
+_REQUEST: Final = ".request.json"
+_TRACKED_VERSIONS: Final = ("numpy", "pyarrow", "torch", "diffusers", "transformers", "accelerate", "openai")
+
+
+@contextmanager
+def output_folder(
+    out: Path, *, stage: str, config: Mapping[str, Any], inputs: Mapping[str, Path], resumable: bool = False
+) -> Iterator[Path]:
+    """Yield a partial folder; on success write its manifest and rename it to `out`.
+
+    On an exception the partial folder stays, and `resumable` hands it over to the next run if stage, settings, inputs'
+    content and dedpo's version are the same; otherwise each run begins with an empty one.
+
+    Raises:
+        UserError: an input is missing, or `out` cannot be written.
+    """
+    begun = time.time()
+    hashes = {name: fingerprint(path) for name, path in sorted(inputs.items())}
+    request = {"stage": stage, "dedpo": dedpo.__version__, "config": dict(config), "inputs": hashes}
+    partial = out.with_name(f"{out.name}.partial")
+    try:
+        _open_partial(partial, request, resumable)
+        yield partial
+        (partial / _REQUEST).unlink()
+        manifest = request | {
+            "outputs": _content(partial),
+            "versions": _versions(),
+            "git_commit": git_commit(),
+            "seconds": round(time.time() - begun, 2),
+        }
+        write_json(partial / MANIFEST, manifest)
+        _replace_folder(partial, out)
+    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+        raise UserError(
+            f"{error.filename or out}: cannot be written ({error.strerror}); choose another place"
+        ) from None
+    except OSError as error:
+        if error.errno in _FULL:
+            raise UserError(
+                f"{out}: {error.strerror}; make room and run again: what was done lies in {partial}"
+            ) from None
+        raise
+
+
+_FULL: Final = (28, 122, 30)  # ENOSPC, EDQUOT, EROFS
+
+
+def _open_partial(partial: Path, request: dict[str, Any], resumable: bool) -> None:
+    text = json.dumps(request, sort_keys=True)
+    note = partial / _REQUEST
+    if resumable and note.is_file() and note.read_text() == text:
+        return
+    if partial.exists():
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    note.write_text(text)
+
+
+def _replace_folder(partial: Path, out: Path) -> None:
+    # A folder cannot replace another in one step; the old one is moved away first, so that no mixture is ever seen.
+    old = out.with_name(f"{out.name}.old")
+    if old.exists():
+        shutil.rmtree(old)
+    if out.exists():
+        out.replace(old)
+    partial.replace(out)
+    if old.exists():
+        shutil.rmtree(old)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as readable JSON under a temporary name, then rename."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2, sort_keys=True, ensure_ascii=False, default=str)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a finished output.
+
+    Raises:
+        UserError: there is none, so the folder is missing or unfinished.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        partial = folder.with_name(f"{folder.name}.partial")
+        state = "it was interrupted" if partial.exists() else "it does not exist"
+        raise UserError(f"{folder}: not a finished output ({state}); run the stage that makes it first") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); make the folder again") from None
+    assert isinstance(manifest, dict)
+    return manifest
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of a file's bytes, or of a folder's {relative path: SHA-256} without its manifest.
+
+    A finished output's manifest already holds those hashes and is believed: re-hashing images each time costs minutes.
+
+    Raises:
+        UserError: nothing is there.
+    """
+    if path.is_file():
+        return _sha256(path)
+    if not path.is_dir():
+        raise UserError(f"{path}: no such file or folder; run the stage that makes it first")
+    outputs = read_manifest(path)["outputs"] if (path / MANIFEST).is_file() else _content(path)
+    return hashlib.sha256(json.dumps(outputs, sort_keys=True).encode()).hexdigest()
+
+
+def _content(folder: Path) -> dict[str, str]:
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    return {p.relative_to(folder).as_posix(): _sha256(p) for p in files}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": sys.version.split()[0]}
+    for name in _TRACKED_VERSIONS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit that the working folder stands on, with '+changes' if files differ from it; None outside git."""
+    try:
+        head = _git("rev-parse", "HEAD")
+        return head + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)  # noqa: S603, S607
+    return done.stdout.strip()

@@ -1,0 +1,1 @@
+"""What surrounds a run: what this machine can do."""

@@ -1,0 +1,64 @@
+"""A progress bar on a terminal, a line every few seconds elsewhere (CI, a pod's log)."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+LINE_SECONDS = 10.0
+
+Advance = Callable[[str], None]
+
+
+@contextmanager
+def progress(what: str, total: int, done: int = 0) -> Iterator[Advance]:
+    """Yield a function that counts one unit of `total` as done and shows a short detail such as 'loss 0.693'.
+
+    Args:
+        done: units finished by an earlier, interrupted run.
+    """
+    if sys.stderr.isatty():
+        with _bar() as bar:
+            task = bar.add_task(what, total=total, completed=done, detail="")
+
+            def advance(detail: str = "") -> None:
+                bar.update(task, advance=1, detail=detail)
+
+            yield advance
+    else:
+        yield _lines(what, total, done)
+
+
+def _bar() -> Progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}", markup=False),
+    )
+    return Progress(*columns, console=Console(stderr=True))
+
+
+def _lines(what: str, total: int, done: int) -> Advance:
+    begun = shown = time.monotonic()
+    start = done
+
+    def advance(detail: str = "") -> None:
+        nonlocal done, shown
+        done += 1
+        now = time.monotonic()
+        if now - shown >= LINE_SECONDS:
+            shown = now
+            left = (now - begun) / (done - start) * (total - done)
+            print(  # noqa: T201
+                f"{what}: {done}/{total}, about {left:.0f} s left {detail}".rstrip(), file=sys.stderr, flush=True
+            )
+
+    return advance

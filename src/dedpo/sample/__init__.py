@@ -1,0 +1,1 @@
+"""Pictures of every policy from the same initial noise."""

@@ -1,0 +1,1 @@
+"""Labels and ratings become the two numbers (a, b) a pair."""

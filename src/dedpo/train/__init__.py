@@ -1,0 +1,1 @@
+"""Training of one policy on one table of targets."""

@@ -1,0 +1,94 @@
+"""What can be measured on the world's pixels, and the human taste made of it.
+
+Humans and annotators are functions of (prompt, pixels) and of nothing else, so the servers need no hidden state.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from dedpo.world.prompts import Prompt, every_prompt
+from dedpo.world.render import RGB, SIZE, Floats, Images, render
+
+MEASURES = ("sharp", "adherence", "chroma", "bright")
+CALIBRATION_RENDERS = 4096
+# σ(SHARPNESS_OF_CHOICE · Δreward) is the chance that a human picks the better picture.
+SHARPNESS_OF_CHOICE = 6.0
+INDIFFERENCE = 0.05
+
+
+def _raw_measures(prompts: Sequence[Prompt], images: Images) -> dict[str, Floats]:
+    """Each measure before z-scoring, shape (n,); images uint8 (n, 16, 16, 3)."""
+    pixels = images.astype(float) / 255
+    middle = slice(SIZE // 2 - 2, SIZE // 2 + 2)
+    foreground = pixels[:, middle, middle].mean(axis=(1, 2))
+    ring = np.ones((SIZE, SIZE), dtype=bool)
+    ring[1:-1, 1:-1] = False
+    border = pixels[:, ring].mean(axis=1)
+
+    across = np.diff(pixels, axis=2)[:, :-1]
+    down = np.diff(pixels, axis=1)[:, :, :-1]
+    gradient = np.sqrt((across**2).sum(-1) + (down**2).sum(-1)).reshape(len(pixels), -1)
+    steepest = np.sort(gradient, axis=1)[:, -20:].mean(axis=1)
+    contrast = np.linalg.norm(foreground - border, axis=1)
+
+    asked = np.array([RGB[p.colour] for p in prompts])
+    ground = np.array([RGB[p.background] for p in prompts])
+    return {
+        "sharp": steepest / (contrast + 0.15),
+        "adherence": -np.linalg.norm(foreground - asked, axis=1) - 0.5 * np.linalg.norm(border - ground, axis=1),
+        "chroma": foreground.max(axis=1) - foreground.min(axis=1),
+        "bright": pixels.mean(axis=(1, 2, 3)),
+    }
+
+
+@functools.cache
+def _calibration() -> dict[str, tuple[float, float]]:
+    """Mean and standard deviation of each raw measure over fresh renders of random prompts."""
+    rng = np.random.default_rng(0)
+    prompts = [every_prompt()[i] for i in rng.integers(0, len(every_prompt()), CALIBRATION_RENDERS)]
+    raw = _raw_measures(prompts, render(prompts, rng))
+    return {name: (float(v.mean()), float(v.std())) for name, v in raw.items()}
+
+
+def measure(prompts: Sequence[Prompt], images: Images) -> dict[str, Floats]:
+    """Sharpness, prompt adherence, chroma and brightness in standard deviations, clamped to ±3.
+
+    Args:
+        images: uint8, shape (len(prompts), 16, 16, 3).
+
+    Returns:
+        each of `MEASURES`, shape (len(prompts),).
+    """
+    raw = _raw_measures(prompts, images)
+    return {name: np.clip((raw[name] - mean) / sd, -3, 3) for name, (mean, sd) in _calibration().items()}
+
+
+def taste(prompt: Prompt) -> float:
+    """+1 where humans want this prompt sharp, −1 where they want it soft; a coin drawn once per cell."""
+    cell = f"{prompt.finish}/{prompt.shape}"
+    return 1.0 if hashlib.sha256(f"taste 3 {cell}".encode()).digest()[0] % 2 else -1.0
+
+
+def reward(measures: dict[str, Floats], tastes: Floats) -> Floats:
+    """1.5·taste·sharpness + adherence; both saturate, so that moving far does not pay. Shape (n,)."""
+    return 1.5 * tastes * np.clip(measures["sharp"], -1.5, 1.5) + np.clip(measures["adherence"], -3, 1)
+
+
+def human_reward(prompts: Sequence[Prompt], images: Images) -> Floats:
+    """How much humans like each picture, about −5 to 3.25; shape (n,)."""
+    return reward(measure(prompts, images), np.array([taste(p) for p in prompts]))
+
+
+def human_preferences(
+    prompts: Sequence[Prompt], images_0: Images, images_1: Images, rng: np.random.Generator
+) -> Floats:
+    """One human's choice a pair: 0, ½ (a tie, where the two are as good) or 1; shape (n,)."""
+    gain = human_reward(prompts, images_1) - human_reward(prompts, images_0)
+    chance = 1 / (1 + np.exp(-SHARPNESS_OF_CHOICE * gain))
+    choice = (rng.random(len(gain)) < chance).astype(float)
+    return np.where(np.abs(gain) < INDIFFERENCE, 0.5, choice)
