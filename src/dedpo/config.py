@@ -85,7 +85,7 @@ class TrainConfig(Section):
     learning_rate: float = Field(1e-7, gt=0)
     warmup_steps: int = Field(10, ge=0)
     steps: int = Field(1000, ge=1)
-    batch_size: int = Field(128, ge=1)
+    batch_size: int = Field(128, ge=2)
     """Pairs a step, over all processes."""
     labelled_share: float = Field(0.5, ge=0, le=1)
     """Share of each batch that is drawn from the labelled pairs; importance weights undo it."""

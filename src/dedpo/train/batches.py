@@ -32,8 +32,9 @@ class Sampler:
         """
         Args:
             is_labelled: shape (n,), of the training pairs that are left after zero rows were dropped.
-            labelled_share: share of each batch drawn from the labelled pairs; rounded to whole pairs. If one of the
-                two groups is empty the other fills the batch.
+            batch_size: at least 2.
+            labelled_share: share of each batch drawn from the labelled pairs; rounded to whole pairs, at least one
+                of each group. If one of the two groups is empty the other fills the batch.
             seed: of the order in which pairs are visited.
         """
         n = len(is_labelled)

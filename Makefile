@@ -1,0 +1,60 @@
+# make demo    the whole loop on the embedded world: no GPU, no account, no weights to download
+# make test    the tests          make check   lint, types, import rules
+# make compile the Kubeflow YAML  make bench   what the demo costs, stage by stage
+# The first target that needs it makes .venv; nothing outside this folder is written but pip's own cache.
+
+PYTHON ?= python3
+SEEDS ?=
+BIN := $(CURDIR)/.venv/bin
+LOCAL := $(CURDIR)/.cache
+
+# Whatever a library would keep in the home folder stays here. One thread a test process, so that two share two cores.
+HERE := PATH="$(BIN):$$PATH" XDG_CACHE_HOME="$(LOCAL)" XDG_CONFIG_HOME="$(LOCAL)/config" XDG_DATA_HOME="$(LOCAL)/share" \
+  HF_HOME="$(LOCAL)/huggingface" MPLCONFIGDIR="$(LOCAL)/matplotlib" TMPDIR="$(LOCAL)/tmp" \
+  DVC_SITE_CACHE_DIR="$(LOCAL)/dvc" DVC_NO_ANALYTICS=1 HF_HUB_OFFLINE=$${HF_HUB_OFFLINE:-1} PYTHONDONTWRITEBYTECODE=1
+
+.PHONY: help demo test test-slow check compile bench clean
+help:
+	@sed -n '1,4s/^# //p' Makefile
+
+demo: .venv/installed
+	@if [ -n "$(SEEDS)" ]; then $(HERE) dedpo config --set "seeds=[$$(seq -s, 0 $$(($(SEEDS) - 1)))]" --write; fi
+	@$(HERE) dedpo world serve -- dvc repro
+	@echo "The report: $(CURDIR)/reports/report.html"
+
+test: .venv/installed
+	$(HERE) OMP_NUM_THREADS=1 pytest -n 2 --dist worksteal -m "not slow"
+
+test-slow: .venv/installed
+	$(HERE) OMP_NUM_THREADS=1 pytest -m slow
+
+check: .venv/installed
+	$(HERE) ruff check
+	$(HERE) ruff format --check
+	$(HERE) mypy
+	$(HERE) pytest -q tests/test_imports.py
+
+compile: .venv/installed
+	$(HERE) python -m pipelines.dedpo
+
+bench: .venv/installed
+	$(HERE) python benchmarks/demo.py
+
+clean:
+	rm -rf .cache outputs reports .dvc/cache .dvc/tmp
+
+# torch: the CPU build, from PyTorch's own index, unless there is an NVIDIA driver; the default index where that one
+# cannot be reached.
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "dedpo needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	@echo "Making the environment in .venv (a few minutes, once)"
+	@$(PYTHON) -m venv .venv || { echo "Python's venv module is missing; on Debian and Ubuntu: apt-get install python3-venv"; exit 2; }
+	@mkdir -p $(LOCAL)/tmp
+	@TORCH=$$(grep '^torch==' constraints.txt); \
+	  if command -v nvidia-smi >/dev/null; then true; else \
+	    $(BIN)/pip install -q --disable-pip-version-check --retries 0 --timeout 20 \
+	      --index-url https://download.pytorch.org/whl/cpu --extra-index-url https://pypi.org/simple $$TORCH 2>/dev/null; fi \
+	  || echo "PyTorch's CPU index cannot be reached; taking torch from the default index"
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[all,test]"
+	@touch $@

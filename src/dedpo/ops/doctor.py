@@ -1,0 +1,132 @@
+"""What this machine can do, found out without starting anything."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from importlib import metadata, util
+from pathlib import Path
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.table import Table
+
+from dedpo.config import Config
+
+# Extra → the module that shows whether it is installed.
+EXTRAS: Final = {
+    "data": "dvc",
+    "label": "openai",
+    "bias": "evidently",
+    "train": "accelerate",
+    "sample": "diffusers",
+    "score": "httpx",
+    "judge": "google.genai",
+    "report": "matplotlib",
+    "pipeline": "kfp",
+    "world": "starlette",
+}
+
+
+class Finding(NamedTuple):
+    """One line of the examination; `state` is 'ok', 'note' (works with limits) or 'missing'."""
+
+    what: str
+    state: str
+    detail: str
+
+
+def examine(config: Config) -> list[Finding]:
+    """Look at Python, cores, memory, disk, torch, optional packages and the endpoints of the settings."""
+    return [*_machine(), *_torch(), *_extras(), *_endpoints(config)]
+
+
+def show(findings: list[Finding]) -> None:
+    """Print the findings as a table."""
+    table = Table("", "what", "found", header_style="bold")
+    marks = {"ok": "[green]ok[/green]", "note": "[yellow]note[/yellow]", "missing": "[red]missing[/red]"}
+    for finding in findings:
+        table.add_row(marks[finding.state], finding.what, finding.detail)
+    Console().print(table)
+
+
+def _machine() -> Iterator[Finding]:
+    yield Finding("python", "ok", f"{sys.version.split()[0]} on {platform.system()} {platform.machine()}")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Finding("cores", "ok", str(cores))
+    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
+        page = os.sysconf("SC_PAGE_SIZE") / 2**30
+        free, total = page * os.sysconf("SC_AVPHYS_PAGES"), page * os.sysconf("SC_PHYS_PAGES")
+        yield Finding("memory", "ok" if free >= 4 else "note", f"{free:.1f} GiB free of {total:.1f} (the demo needs 4)")
+    disk = shutil.disk_usage(Path.cwd())
+    yield Finding("disk", "ok" if disk.free > 5 * 2**30 else "note", f"{disk.free / 2**30:.0f} GiB free here")
+    for tool in ("git", "dvc"):
+        path = shutil.which(tool)
+        yield Finding(tool, "ok" if path else "missing", path or "not on the PATH; needed for versions and 'dvc repro'")
+
+
+def _torch() -> Iterator[Finding]:
+    if util.find_spec("torch") is None:
+        yield Finding("torch", "missing", "pip install 'dedpo[train]'")
+        return
+    yield Finding("torch", "ok", metadata.version("torch"))
+    # In a child: importing torch takes seconds and would stay in memory.
+    script = (
+        "import torch\n"
+        "for i in range(torch.cuda.device_count()):\n"
+        " p = torch.cuda.get_device_properties(i)\n"
+        " print(f'{p.name}, {p.total_memory / 2**30:.0f} GiB')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)  # noqa: S603
+    gpus = done.stdout.splitlines()
+    for i, gpu in enumerate(gpus):
+        yield Finding(f"GPU {i}", "ok", gpu)
+    if not gpus:
+        yield Finding("GPU", "note", "none: the embedded world trains on the CPU, SD1.5 and SDXL need a GPU")
+
+
+def _extras() -> Iterator[Finding]:
+    for extra, module in EXTRAS.items():
+        try:
+            found = util.find_spec(module) is not None
+        except ModuleNotFoundError:
+            found = False
+        yield Finding(
+            f"extra '{extra}'", "ok" if found else "missing", module if found else f"pip install 'dedpo[{extra}]'"
+        )
+
+
+def _endpoints(config: Config) -> Iterator[Finding]:
+    yield _endpoint(
+        "annotator", config.label.base_url or os.environ.get("OPENAI_BASE_URL"), "/models", "label.base_url"
+    )
+    yield _endpoint(
+        "oracle", config.score.oracle_url or os.environ.get("DEDPO_ORACLE_URL"), "/health", "score.oracle_url"
+    )
+    key = "set" if os.environ.get("OPENAI_API_KEY") else "not set (needed for endpoints that ask for one)"
+    yield Finding("$OPENAI_API_KEY", "ok" if key == "set" else "note", key)
+
+
+def _endpoint(what: str, url: str | None, path: str, setting: str) -> Finding:
+    if not url:
+        return Finding(what, "note", f"no endpoint; set {setting} (the demo starts its own)")
+    if urlsplit(url).scheme not in ("http", "https"):
+        return Finding(what, "missing", f"{url}: not an http(s) address; set {setting}")
+    headers = {}
+    if path == "/models" and (key := os.environ.get("OPENAI_API_KEY")):
+        headers["Authorization"] = f"Bearer {key}"
+    request = urllib.request.Request(url.rstrip("/") + path, headers=headers)  # noqa: S310 (scheme checked above)
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+            return Finding(what, "ok", f"{url} answers ({answer.status})")
+    except urllib.error.HTTPError as error:
+        return Finding(what, "note", f"{url} answers with {error.code} {error.reason}")
+    except OSError as error:
+        return Finding(what, "missing", f"{url}: {getattr(error, 'reason', error)}; start it or set {setting}")

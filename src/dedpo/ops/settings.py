@@ -1,0 +1,63 @@
+"""The settings shown with their meaning, and overrides written into the params file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+
+from dedpo import config as settings
+from dedpo.config import Config
+from dedpo.errors import UserError
+
+
+def show(config: Config) -> None:
+    """Print every key with its value and its meaning."""
+    table = Table("key", "value", "meaning", header_style="bold")
+    for key, value, meaning in _rows(config, ""):
+        table.add_row(key, str(value), meaning)
+    Console().print(table)
+
+
+def _rows(section: BaseModel, prefix: str) -> Iterator[tuple[str, object, str]]:
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            yield from _rows(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value, " ".join((field.description or "").split())
+
+
+def write(path: Path, overrides: list[str]) -> None:
+    """Write overrides such as 'seeds=[0,1,2]' into a params file; its comments and order stay.
+
+    Raises:
+        UserError: the file is missing, or an override is not a valid setting.
+    """
+    from ruamel.yaml import YAML
+
+    settings.load(path, overrides)
+    yaml = YAML()
+    yaml.width = 120
+    # By itself ruamel.yaml writes null as nothing at all.
+    yaml.representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null"))
+    tree = yaml.load(path)
+    for item in overrides:
+        key, _, text = item.partition("=")
+        *sections, last = key.split(".")
+        node = tree
+        for name in sections:
+            if name not in node:
+                raise UserError(f"{path}: no section '{name}' to write {item} into")
+            node = node[name]
+        node[last] = YAML(typ="safe").load(text)
+        if isinstance(node[last], list):
+            value = yaml.seq(node[last])
+            value.fa.set_flow_style()
+            node[last] = value
+    temporary = path.with_name(f".{path.name}.tmp")
+    yaml.dump(tree, temporary)
+    temporary.replace(path)

@@ -1,0 +1,113 @@
+"""The house's import rules, read from the source: they hold without importing anything heavy."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "dedpo"
+STAGES = {p.parent.name for p in SOURCE.glob("*/stage.py")}
+# What stages may share: settings, contract, and small tools without a stage's knowledge.
+SHARED = {"config", "tables", "manifest", "errors", "images", "rng", "progress", "diffusion", "stats"}
+# Heavy module → the only files that may import it while they themselves are being imported.
+HEAVY = {
+    "torch": {
+        "diffusion.py", "train/backbone.py", "train/cache.py", "train/checkpoint.py", "train/loop.py",
+        "train/objective.py", "sample/sampler.py", "world/base_model.py",
+    },
+    "diffusers": {"diffusion.py", "train/loop.py", "sample/sampler.py", "world/base_model.py"},
+    "transformers": {"diffusion.py", "world/base_model.py"},
+    "accelerate": {"train/loop.py"},
+    "openai": {"label/client.py"},
+    "httpx": {"score/oracle.py"},
+    "matplotlib": {"report/charts.py"},
+    "jinja2": {"report/page.py"},
+    "starlette": {"world/server.py"},
+    "uvicorn": {"world/serve.py"},
+    "scipy": set(),
+    "evidently": set(),
+    "kfp": set(),
+    "google": set(),
+    "pandas": set(),
+    "ruamel": set(),
+}  # fmt: skip
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+def _modules(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module:
+        yield node.module
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _imports(path: Path, *, at_import: bool) -> set[str]:
+    """Modules that `path` imports: anywhere, or only outside functions and TYPE_CHECKING blocks."""
+    found: set[str] = set()
+
+    def walk(node: ast.AST) -> None:
+        for child in ast.iter_child_nodes(node):
+            if at_import and isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            if at_import and isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+                continue
+            found.update(_modules(child))
+            walk(child)
+
+    walk(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
+def _own(path: Path) -> set[str]:
+    """First names below dedpo that `path` imports anywhere, such as 'config' or 'train'."""
+    return {m.split(".")[1] for m in _imports(path, at_import=False) if m.startswith("dedpo.")}
+
+
+def test_the_rules_see_the_house() -> None:
+    assert {"data", "label", "targets", "train", "sample", "score", "report"} <= STAGES
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(SOURCE).as_posix())
+def test_imports_point_one_way(path: Path) -> None:
+    place = path.relative_to(SOURCE).as_posix()
+    room = place.split("/")[0]
+    used = _own(path)
+    if room in STAGES:
+        assert used <= SHARED | {room}, f"{place} may import {sorted(SHARED)} and its own package"
+    elif room == "stats":
+        assert used <= {"stats"}, "stats are pure functions on arrays"
+    elif room == "world":
+        assert used <= SHARED | {"world"}, "the world writes folders and answers over HTTP; it knows no stage"
+    elif room == "ops":
+        assert used <= SHARED | {"ops"}
+    elif room not in ("cli.py", "__main__.py"):
+        assert used <= SHARED, f"{place} is shared by stages and must not know one"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(SOURCE).as_posix())
+def test_heavy_imports_wait_in_one_module(path: Path) -> None:
+    place = path.relative_to(SOURCE).as_posix()
+    for module in _imports(path, at_import=True):
+        allowed = HEAVY.get(module.split(".")[0])
+        assert allowed is None or place in allowed, f"{place} imports {module} when it is imported"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(SOURCE).as_posix())
+def test_a_file_can_be_read_in_one_go(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 350
+
+
+def test_stages_import_without_anything_heavy() -> None:
+    script = (
+        "import sys, importlib\n"
+        f"for name in {sorted(STAGES)!r}: importlib.import_module(f'dedpo.{{name}}.stage')\n"
+        f"print([m for m in {sorted(HEAVY)!r} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
