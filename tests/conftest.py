@@ -14,6 +14,7 @@ os.environ["DVC_NO_ANALYTICS"] = "1"
 
 
 def _is_loopback(host: object) -> bool:
+    host = host.decode() if isinstance(host, bytes) else host
     if host in ("localhost", "", None):
         return True
     try:

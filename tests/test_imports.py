@@ -86,7 +86,7 @@ def test_imports_point_one_way(path: Path) -> None:
         assert used <= SHARED | {"world"}, "the world writes folders and answers over HTTP; it knows no stage"
     elif room == "ops":
         assert used <= SHARED | {"ops"}
-    elif room not in ("cli.py", "__main__.py"):
+    elif room not in ("cli", "__main__.py"):
         assert used <= SHARED, f"{place} is shared by stages and must not know one"
 
 
@@ -100,7 +100,7 @@ def test_heavy_imports_wait_in_one_module(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(SOURCE).as_posix())
 def test_a_file_can_be_read_in_one_go(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 350
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
 
 
 def test_stages_import_without_anything_heavy() -> None:

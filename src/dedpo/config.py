@@ -196,7 +196,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(tree, dict):
         raise UserError(f"{path}: expected sections such as 'train:', found {type(tree).__name__}")
-    return tree
+    # A section whose every key is commented out is null to YAML.
+    return {k: {} if v is None and isinstance(getattr(Config(), str(k), None), Section) else v for k, v in tree.items()}
 
 
 def _override(tree: dict[str, Any], item: str) -> None:

@@ -25,10 +25,9 @@ def load(model: str, place: str) -> StableDiffusionPipeline:
     transformers_logging.disable_progress_bar()
     # transformers advises torchvision at every load; torchvision breaks against the CPU build of torch.
     transformers_logging.set_verbosity_error()
-    if not Path(model).is_dir() and (model.startswith((".", "/")) or model.count("/") != 1):
-        raise UserError(f"{place}: {model}: no such folder; name a diffusers folder or a hub id such as 'owner/name'")
+    check_name(model, place)
     try:
-        pipeline = DiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32, use_safetensors=True)
+        pipeline = DiffusionPipeline.from_pretrained(model, dtype=torch.float32, use_safetensors=True)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{place}: {model}: not a diffusers model that can be loaded ({reason})") from None
@@ -38,6 +37,16 @@ def load(model: str, place: str) -> StableDiffusionPipeline:
         )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def check_name(model: str, place: str) -> None:
+    """Refuse a name that is neither a folder here nor shaped like a hub id, before any time is spent.
+
+    Raises:
+        UserError: it names `place`.
+    """
+    if not Path(model).is_dir() and (model.startswith((".", "/")) or model.count("/") != 1):
+        raise UserError(f"{place}: {model}: no such folder; name a diffusers folder or a hub id such as 'owner/name'")
 
 
 def device(name: str) -> torch.device:

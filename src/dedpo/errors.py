@@ -1,4 +1,4 @@
-"""The one exception a user is meant to read."""
+"""The one exception a user is meant to read, and what its one line may quote."""
 
 
 class UserError(ValueError):
@@ -6,3 +6,9 @@ class UserError(ValueError):
 
     The message names the offending value, the place and the remedy.
     """
+
+
+def excerpt(text: str, length: int = 160) -> str:
+    """The beginning of a text from elsewhere (a server, a prompt), on one line and without control characters."""
+    plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return plain if len(plain) <= length else f"{plain[: length - 1]}…"

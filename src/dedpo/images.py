@@ -1,33 +1,41 @@
-"""Images as bytes: decoded with limits, encoded as PNG."""
+"""Images as bytes: decoded with limits, encoded as PNG, sent as data URLs."""
 
 from __future__ import annotations
 
+import base64
 import io
+from typing import Final
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+# What a browser and an annotator can show. Pillow opens much more, and runs Ghostscript for some of it.
+FORMATS: Final = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
+# `decode` has its own limit; Pillow's would warn from 89 megapixels and refuse from 179, whatever the settings say.
+Image.MAX_IMAGE_PIXELS = None
 
 
 def decode(data: bytes, max_pixels: int = 40_000_000) -> Image.Image:
-    """Decode one still image to RGB; the first frame of an animation, transparency on white.
+    """Decode one still image to RGB, upright as EXIF says; the first frame of an animation, transparency on white.
 
     Raises:
         ValueError: not an image, truncated, or more than `max_pixels` (checked before any pixel is decoded).
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > max_pixels:
                 raise ValueError(f"{image.width}×{image.height} pixels exceed the limit of {max_pixels:,}")
             image.load()
             if image.mode.startswith("I;16") or image.mode in ("I", "F"):
                 raise ValueError(f"mode {image.mode} (more than 8 bits a channel) is not supported; save it as 8-bit")
+            upright = ImageOps.exif_transpose(image)
             if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
-                rgba = image.convert("RGBA")
+                rgba = upright.convert("RGBA")
                 white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
                 return Image.alpha_composite(white, rgba).convert("RGB")
-            return image.convert("RGB")
+            return upright.convert("RGB")
     except UnidentifiedImageError:
-        raise ValueError("not an image that Pillow can read") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError("not a PNG, JPEG, WebP, GIF or BMP image") from None
+    except (OSError, SyntaxError) as error:
         raise ValueError(f"broken image ({error})") from None
 
 
@@ -36,3 +44,26 @@ def encode_png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+def data_url(data: bytes) -> str:
+    """The bytes, untouched, as a base64 data URL.
+
+    Raises:
+        ValueError: none of `FORMATS`, judging by the first bytes.
+    """
+    return f"data:{_mime_type(data)};base64,{base64.b64encode(data).decode()}"
+
+
+def _mime_type(data: bytes) -> str:
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if data.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "image/webp"
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return "image/gif"
+    if data.startswith(b"BM"):
+        return "image/bmp"
+    raise ValueError("not a PNG, JPEG, WebP, GIF or BMP image")

@@ -6,6 +6,7 @@ that can resume finds its partial folder again if inputs and settings are still 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -29,12 +30,23 @@ _TRACKED_VERSIONS: Final = ("numpy", "pyarrow", "torch", "diffusers", "transform
 
 @contextmanager
 def output_folder(
-    out: Path, *, stage: str, config: Mapping[str, Any], inputs: Mapping[str, Path], resumable: bool = False
+    out: Path,
+    *,
+    stage: str,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, Path],
+    resumable: bool = False,
+    changeable: Collection[str] = (),
 ) -> Iterator[Path]:
     """Yield a partial folder; on success write its manifest and rename it to `out`.
 
     On an exception the partial folder stays, and `resumable` hands it over to the next run if stage, settings, inputs'
-    content and dedpo's version are the same; otherwise each run begins with an empty one.
+    content and dedpo's version are the same; otherwise each run begins with an empty one. Files in it whose names begin
+    with a dot are working files: removed after the rename, so that a kill at any moment loses none of them.
+
+    Args:
+        changeable: settings that decide how the work is done and not what comes out (concurrency, timeouts): a resumed
+            run may change them.
 
     Raises:
         UserError: an input is missing, or `out` cannot be written.
@@ -44,9 +56,9 @@ def output_folder(
     request = {"stage": stage, "dedpo": dedpo.__version__, "config": dict(config), "inputs": hashes}
     partial = out.with_name(f"{out.name}.partial")
     try:
-        _open_partial(partial, request, resumable)
+        kept = {name: value for name, value in config.items() if name not in changeable}
+        _open_partial(partial, request | {"config": kept}, resumable)
         yield partial
-        (partial / _REQUEST).unlink()
         manifest = request | {
             "outputs": _content(partial),
             "versions": _versions(),
@@ -55,11 +67,14 @@ def output_folder(
         }
         write_json(partial / MANIFEST, manifest)
         _replace_folder(partial, out)
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:
-        raise UserError(
-            f"{error.filename or out}: cannot be written ({error.strerror}); choose another place"
-        ) from None
+        for leftover in out.glob(".*"):
+            if leftover.is_file():
+                leftover.unlink()
     except OSError as error:
+        if isinstance(error, (PermissionError, FileExistsError, NotADirectoryError)) or error.errno == errno.EROFS:
+            raise UserError(
+                f"{error.filename or out}: cannot be written ({error.strerror}); choose another place"
+            ) from None
         if error.errno in _FULL:
             raise UserError(
                 f"{out}: {error.strerror}; make room and run again: what was done lies in {partial}"
@@ -67,7 +82,7 @@ def output_folder(
         raise
 
 
-_FULL: Final = (28, 122, 30)  # ENOSPC, EDQUOT, EROFS
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 def _open_partial(partial: Path, request: dict[str, Any], resumable: bool) -> None:
@@ -126,7 +141,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def fingerprint(path: Path) -> str:
     """SHA-256 of a file's bytes, or of a folder's {relative path: SHA-256} without its manifest.
 
-    A finished output's manifest already holds those hashes and is believed: re-hashing images each time costs minutes.
+    The manifest of a finished output holds those hashes, also for the folders in it (data/pairs), and is believed:
+    re-hashing images each time costs minutes.
 
     Raises:
         UserError: nothing is there.
@@ -135,13 +151,26 @@ def fingerprint(path: Path) -> str:
         return _sha256(path)
     if not path.is_dir():
         raise UserError(f"{path}: no such file or folder; run the stage that makes it first")
-    outputs = read_manifest(path)["outputs"] if (path / MANIFEST).is_file() else _content(path)
+    outputs = _recorded(path, path) or _recorded(path.parent, path) or _content(path)
     return hashlib.sha256(json.dumps(outputs, sort_keys=True).encode()).hexdigest()
 
 
+def _recorded(output: Path, folder: Path) -> dict[str, str]:
+    """The hashes of `folder`'s files in the manifest of `output`; none if it has no manifest, or a stranger's."""
+    outputs = read_manifest(output).get("outputs") if (output / MANIFEST).is_file() else None
+    if not isinstance(outputs, dict):
+        return {}
+    inside = "" if folder == output else f"{folder.name}/"
+    return {name.removeprefix(inside): sha for name, sha in outputs.items() if name.startswith(inside)}
+
+
 def _content(folder: Path) -> dict[str, str]:
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
-    return {p.relative_to(folder).as_posix(): _sha256(p) for p in files}
+    files = {p.relative_to(folder): p for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        name.as_posix(): _sha256(path)
+        for name, path in files.items()
+        if name.name != MANIFEST and not name.parts[0].startswith(".")
+    }
 
 
 def _sha256(path: Path) -> str:

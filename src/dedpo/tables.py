@@ -207,13 +207,15 @@ def _cast(column: pa.ChunkedArray, expected: pa.Field, place: str) -> pa.Chunked
 
 
 def _check_values(column: pa.ChunkedArray, check: Check, where: str, words: str) -> None:
-    # A null that the schema admits passes: `check` yields null there.
-    bad = pc.index(pc.fill_null(check(column), True), False).as_py()
+    # A null that the schema admits passes, whatever `check` makes of it.
+    bad = pc.index(pc.or_kleene(check(column), pc.is_null(column)), False).as_py()
     if bad >= 0:
         raise UserError(f"{where}, row {bad}: {column[bad].as_py()!r} {words}")
 
 
 def _check_key(table: pa.Table, rule: Table, place: str) -> None:
+    if not rule.key:  # a projection without the key's columns
+        return
     counts = table.select(list(rule.key)).group_by(list(rule.key)).aggregate([([], "count_all")])
     if counts.num_rows == table.num_rows:
         return
@@ -271,7 +273,12 @@ def _projected(rule: Table, columns: list[str]) -> Table:
 
 def _read_shard(path: Path, rule: Table, *, strict: bool) -> pa.Table:
     try:
-        table = pq.read_table(path, columns=None if strict else rule.schema.names, partitioning=None)
+        columns = None
+        if not strict:
+            # A column that is not there is for `validate` to name.
+            there = pq.read_schema(path).names
+            columns = [c for c in rule.schema.names if c in there]
+        table = pq.read_table(path, columns=columns, partitioning=None)
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: not a readable Parquet file ({reason}); make it again") from None

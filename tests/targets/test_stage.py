@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from tests.fixtures import write_tables, write_targets
 
 from dedpo import tables
 from dedpo.config import ARMS, TargetsConfig
 from dedpo.errors import UserError
 from dedpo.manifest import read_manifest
 from dedpo.targets import stage
+from tests.fixtures import write_tables, write_targets
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from tests.fixtures import BASE, write_tables, write_targets
 
 from dedpo import diffusion
 from dedpo.config import TrainConfig
 from dedpo.train import stage
 from dedpo.train.cache import Cache, open_or_build
 from dedpo.train.loop import HeldOut, Trainer, TrainingSet
+from tests.fixtures import BASE, write_tables, write_targets
 
 CONFIG = TrainConfig(
     base=str(BASE), beta=1000, learning_rate=1e-4, warmup_steps=0, steps=4, batch_size=8, resolution=16

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from diffusers.optimization import get_constant_schedule_with_warmup
 from diffusers.training_utils import EMAModel
 from numpy.typing import NDArray
 from torch import Tensor
@@ -57,6 +56,11 @@ class HeldOut:
     human: NDArray[np.float64]
 
 
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """The rate of step number `step` (from 0): a linear warm-up, then constant."""
+    return config.learning_rate * min(1.0, (step + 1) / max(config.warmup_steps, 1))
+
+
 class Trainer:
     """Policy, reference, optimiser and average, and what one step does to them."""
 
@@ -76,10 +80,7 @@ class Trainer:
         self.reference = copy.deepcopy(pipeline.unet).eval().requires_grad_(False).to(accelerator.device)
         policy = pipeline.unet.train().requires_grad_(True)
         optimizer = torch.optim.AdamW(policy.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-        warmup = get_constant_schedule_with_warmup(optimizer, config.warmup_steps)
         self.policy, self.optimizer = accelerator.prepare(policy, optimizer)
-        # Not prepared: accelerate would step a prepared schedule once a process.
-        self.warmup = warmup
         self.average = EMAModel(self._weights(), decay=config.ema_decay) if config.ema_decay else None
         self.sampler = Sampler(data.is_labelled, config.batch_size, config.labelled_share, seed)
         self.bad_steps = 0
@@ -110,10 +111,10 @@ class Trainer:
         self.accelerator.backward(loss)
         gradient = self.accelerator.clip_grad_norm_(self.policy.parameters(), self.config.max_grad_norm)
         measured = {
-            "loss": float(loss),
+            "loss": float(loss.detach()),
             "mean_abs_logit": float(h.detach().abs().mean()),
             "gradient_norm": float(gradient),
-            "learning_rate": float(self.warmup.get_last_lr()[0]),
+            "learning_rate": learning_rate(self.config, number),
         }
         self._apply(number, measured)
         return measured
@@ -121,6 +122,8 @@ class Trainer:
     def _apply(self, number: int, measured: dict[str, float]) -> None:
         if np.isfinite(measured["loss"]) and np.isfinite(measured["gradient_norm"]):
             self.bad_steps = 0
+            for group in self.optimizer.param_groups:
+                group["lr"] = measured["learning_rate"]
             self.optimizer.step()
             if self.average:
                 self.average.step(self._weights())
@@ -133,7 +136,6 @@ class Trainer:
                     "train.guard=5 (the last good checkpoint is kept)"
                 )
         self.optimizer.zero_grad(set_to_none=True)
-        self.warmup.step()
 
     def _errors(self, pair_ids: Sequence[str], visits: Sequence[int], seed: int) -> tuple[Tensor, Tensor]:
         """Policy and reference errors, each (2, batch), through the same numeric path."""
@@ -225,7 +227,6 @@ class Trainer:
             "bad_steps": self.bad_steps,
             "policy": self.accelerator.unwrap_model(self.policy).state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "warmup": self.warmup.state_dict(),
             "average": self.average.state_dict() if self.average else None,
         }
 
@@ -233,7 +234,6 @@ class Trainer:
         """Take up `state` and return the number of steps already done."""
         self.accelerator.unwrap_model(self.policy).load_state_dict(state["policy"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.warmup.load_state_dict(state["warmup"])
         if self.average:
             self.average.load_state_dict(state["average"])
         self.bad_steps = int(state["bad_steps"])

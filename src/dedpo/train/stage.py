@@ -16,7 +16,7 @@ from dedpo.errors import UserError
 from dedpo.manifest import output_folder, write_json
 from dedpo.progress import progress
 
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINT = ".checkpoint.pt"
 METRICS = "metrics.jsonl"
 
 
@@ -62,7 +62,9 @@ def run(
     if Path(config.base).is_dir():
         inputs["base"] = Path(config.base)
     settings = config.model_dump() | {"seed": seed}
-    with output_folder(out, stage="train", config=settings, inputs=inputs, resumable=True) as partial:
+    with output_folder(
+        out, stage="train", config=settings, inputs=inputs, resumable=True, changeable=["checkpoint_every"]
+    ) as partial:
         set_seed(seed)
         device = diffusion.device(config.device)
         precision = {"fp32": "no"}.get(config.precision, config.precision)
@@ -80,7 +82,6 @@ def run(
         summary = _summary(last, settings, data, cut, json.loads((targets / "targets.json").read_text()))
         write_json(partial / "metrics.json", summary["metrics"])
         (partial / "README.md").write_text(_model_card(summary), encoding="utf-8")
-        (partial / CHECKPOINT).unlink(missing_ok=True)
     return dict(summary["metrics"])
 
 

@@ -1,0 +1,57 @@
+"""The `dedpo` command: every stage by name, one layout of folders, three exit codes.
+
+Nothing heavy is imported here: `dedpo --help` must be instant, so each command imports its stage when it runs.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import NoReturn
+
+import typer
+
+from dedpo.cli import data, ops, options, stages, world
+from dedpo.errors import UserError
+
+HELP = """Debiased preference optimisation for image generators.
+
+Few human labels, many machine labels, no bias: label pairs with a vision-language model, correct it with the
+human part, train, sample, score, and decide.
+
+The stages, in order: data import, data split, label, targets, train, sample, score, report. Each reads
+params.yaml and writes one folder below --work; [bold]dvc repro[/bold] runs them all and skips what is up to date.
+
+Exit codes: 0 done, 1 our fault, 2 something for you to put right.
+"""
+
+app = typer.Typer(
+    help=HELP, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False, add_completion=False
+)
+# In the order of work, as the help lists them.
+app.add_typer(data.app, name="data")
+app.add_typer(stages.app)
+app.add_typer(world.app, name="world")
+app.add_typer(ops.app)
+
+
+def main() -> NoReturn:
+    """Run the command; exit with 0, 1 (our fault) or 2 (the user's)."""
+    try:
+        app()
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        code = 2
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "dedpo":
+            raise
+        typer.echo(f"error: the package '{error.name}' is missing; pip install 'dedpo[all]'", err=True)
+        code = 2
+    except Exception as error:
+        if options.is_verbose():
+            traceback.print_exc()
+        typer.echo(f"internal error: {type(error).__name__}: {error} (-v shows where; please report it)", err=True)
+        code = 1
+    else:
+        code = 0
+    sys.exit(code)

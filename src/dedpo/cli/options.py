@@ -1,0 +1,73 @@
+"""The options that commands share, the layout of folders, and how a summary is printed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from dedpo.config import Config
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="The params file; params.yaml if it is there.", show_default=False)
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one setting; repeatable.")
+]
+Work = Annotated[Path, typer.Option(help="Where the stages' folders lie.")]
+Seed = Annotated[int, typer.Option(min=0, help="Which labelled subset and which training draws.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more, and show tracebacks.")]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each stage's output lies below the work folder."""
+
+    work: Path
+
+    def __getattr__(self, name: str) -> Path:
+        if name not in {"world", "data", "splits", "labels", "targets", "policies", "samples", "scores", "cache"}:
+            raise AttributeError(name)
+        return self.work / name
+
+
+class _State:
+    """What `main` must know after a command has failed."""
+
+    verbose = False
+
+
+def is_verbose() -> bool:
+    """Whether the running command was asked for tracebacks."""
+    return _State.verbose
+
+
+def prepare(config: Path | None, overrides: list[str] | None, verbose: bool) -> Config:
+    """Set up logging and read the settings."""
+    import logging
+
+    from dedpo import config as settings
+
+    _State.verbose = verbose
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(name)s: %(message)s")
+    # The HTTP clients log every request, thousands a run, without adding what an error message would not say.
+    for name in ("httpx", "httpcore", "openai"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # transformers advises torchvision at every import; torchvision breaks against the CPU build of torch.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "info" if verbose else "error")
+    default = Path("params.yaml")
+    return settings.load(config or (default if default.is_file() else None), overrides)
+
+
+def say(lines: dict[str, Any] | str) -> None:
+    """Print a stage's summary: one 'name: value' a line."""
+    text = lines if isinstance(lines, str) else "\n".join(f"{k}: {_short(v)}" for k, v in lines.items())
+    typer.echo(text)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,146 @@
+"""The stages from label to report, each a command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dedpo.cli.options import ConfigFile, Layout, Overrides, Seed, Verbose, Work, prepare, say
+from dedpo.errors import UserError
+
+app = typer.Typer()
+
+
+@app.command()
+def label(
+    work: Work = Path("outputs"),
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    verbose: Verbose = False,
+) -> None:
+    """Ask an annotator for its preference on every pair, in both orders.
+
+    Any OpenAI-compatible endpoint will do: set label.base_url (or $OPENAI_BASE_URL), $OPENAI_API_KEY and
+    label.model. Killed and started again, it goes on where it was.
+    """
+    from dedpo.label import stage
+
+    settings = prepare(config, overrides, verbose)
+    paths = Layout(work)
+    say(stage.run(settings.label, pairs=paths.data / "pairs", out=paths.labels))
+
+
+@app.command()
+def targets(
+    work: Work = Path("outputs"),
+    seed: Seed = 0,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    verbose: Verbose = False,
+) -> None:
+    """Turn ratings and labels into the two numbers (a, b) a pair, one table an arm; say what they can do."""
+    from dedpo.targets import stage
+
+    settings = prepare(config, overrides, verbose)
+    paths = Layout(work)
+    facts = stage.run(
+        settings.targets,
+        arms=settings.arms,
+        ratings=paths.data / "ratings.parquet",
+        splits=paths.splits / str(seed) / "splits.parquet",
+        labels=paths.labels / "labels.parquet",
+        out=paths.targets / str(seed),
+    )
+    say("\n".join(stage.describe(arm) for arm in facts.values()))
+
+
+@app.command()
+def train(
+    arm: Annotated[str, typer.Option(help="Whose targets to train on; 'dedpo config' lists the arms.")],
+    work: Work = Path("outputs"),
+    seed: Seed = 0,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    verbose: Verbose = False,
+) -> None:
+    """Train one policy on one arm's targets; killed and started again, it ends with the same weights."""
+    from dedpo.train import stage
+
+    settings = prepare(config, overrides, verbose)
+    if arm not in settings.arms:
+        raise UserError(f"--arm {arm}: not among the arms of the params file: {', '.join(settings.arms)}")
+    paths = Layout(work)
+    measured = stage.run(
+        settings.train,
+        pairs=paths.data / "pairs",
+        ratings=paths.data / "ratings.parquet",
+        splits=paths.splits / str(seed) / "splits.parquet",
+        targets=paths.targets / str(seed) / arm,
+        out=paths.policies / str(seed) / arm,
+        cache=paths.cache,
+        seed=seed,
+        max_pixels=settings.data.max_pixels,
+    )
+    say(measured)
+
+
+@app.command()
+def sample(
+    work: Work = Path("outputs"),
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    verbose: Verbose = False,
+) -> None:
+    """Draw the prompts with the reference and every policy, from the same initial noise."""
+    from dedpo.sample import stage
+
+    settings = prepare(config, overrides, verbose)
+    paths = Layout(work)
+    models = {"reference": settings.train.base} | {
+        f"{arm}-{seed}": str(paths.policies / str(seed) / arm) for seed in settings.seeds for arm in settings.arms
+    }
+    say(stage.run(settings.sample, models=models, out=paths.samples))
+
+
+@app.command()
+def score(
+    work: Work = Path("outputs"),
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    verbose: Verbose = False,
+) -> None:
+    """Score every sample."""
+    from dedpo.score import stage
+
+    settings = prepare(config, overrides, verbose)
+    paths = Layout(work)
+    say(stage.run(settings.score, samples=paths.samples, out=paths.scores))
+
+
+@app.command()
+def report(
+    work: Work = Path("outputs"),
+    out: Annotated[Path, typer.Option(help="The report's folder.")] = Path("reports"),
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    verbose: Verbose = False,
+) -> None:
+    """Write the page that answers: does the primary arm win, by how much, and how sure is that?"""
+    from dedpo.report import stage
+
+    settings = prepare(config, overrides, verbose)
+    paths = Layout(work)
+    summary = stage.run(
+        settings.report,
+        primary=settings.primary,
+        samples=paths.samples,
+        scores=paths.scores,
+        policies=paths.policies,
+        targets=paths.targets,
+        labels=paths.labels,
+        data=paths.data,
+        out=out,
+    )
+    say(summary)

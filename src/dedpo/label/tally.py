@@ -1,0 +1,68 @@
+"""How often an annotator failed to answer, and when to give up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dedpo.label.store import Answer
+
+# Failed answers in a row after which a run that cannot succeed any more is given up.
+HOPELESS_AFTER = 20
+
+
+@dataclass
+class Tally:
+    """Failures of this run, and whether it can still succeed."""
+
+    max_failures: float
+    pairs: int
+    has_success: bool = False
+    _failed: set[str] = field(default_factory=set)
+    _errors: Counter[str] = field(default_factory=Counter)
+    _example: dict[str, str] = field(default_factory=dict)
+    _in_a_row: int = 0
+
+    def count(self, answer: Answer) -> None:
+        """Take one more answer into account."""
+        if answer.error is None:
+            self.has_success = True
+            self._in_a_row = 0
+            return
+        self._in_a_row += 1
+        self._failed.add(answer.pair_id)
+        kind = reason(answer.error)
+        self._errors[kind] += 1
+        self._example.setdefault(kind, answer.error)
+
+    @property
+    def failed(self) -> int:
+        """Pairs that lack an answer."""
+        return len(self._failed)
+
+    @property
+    def is_exceeded(self) -> bool:
+        """More failures than allowed, or a run that was given up."""
+        return self.failed > self.max_failures * self.pairs or self.is_hopeless
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Nothing but failures for a while, in a run that has had no success or has already failed too often."""
+        is_lost = not self.has_success or self.failed > self.max_failures * self.pairs
+        return is_lost and self._in_a_row >= HOPELESS_AFTER
+
+    def complaint(self, partial: Path) -> str:
+        """One line for the user; call it where `is_exceeded`."""
+        kind, times = self._errors.most_common(1)[0]
+        given_up = f", given up after {self._in_a_row} failures in a row" if self.is_hopeless else ""
+        return (
+            f"label: {self.failed} of {self.pairs} pairs got no answer{given_up} (label.max_failures allows "
+            f"{self.max_failures:.1%}), most often ({times}×): {self._example[kind]}; what was answered is kept in "
+            f"{partial}: run again to go on, or raise label.max_failures"
+        )
+
+
+def reason(error: str) -> str:
+    """The kind of an error: what stands before the details."""
+    return error.split(": ", 1)[0]

@@ -1,0 +1,127 @@
+"""The one sentence that the page exists for, worded as strongly as the interval allows and no more."""
+
+from __future__ import annotations
+
+import math
+from typing import Final, NamedTuple
+
+from dedpo.report.methods import REFERENCE, title
+from dedpo.report.summary import Estimate
+
+# Named before any result is seen: the two single-source arms that a debiased arm is meant to beat.
+RIVALS: Final = ("dpo_synthetic", "dpo_human")
+
+
+class Answer(NamedTuple):
+    """The headline and what a careful reader must know beside it.
+
+    Attributes:
+        verdict: 'better', 'worse' or 'unclear': of the primary arm against all rivals.
+        notes: sentences.
+    """
+
+    headline: str
+    verdict: str
+    notes: list[str]
+
+
+def answer(
+    primary: str,
+    metric: str,
+    against: dict[str, Estimate],
+    means: dict[str, Estimate],
+) -> Answer:
+    """Word the comparison of `primary` with its rivals on one metric, of which more is better.
+
+    Args:
+        against: method → primary minus that method.
+        means: method → its own mean.
+    """
+    rivals = [r for r in RIVALS if r in against]
+    if not rivals:
+        missing = " and ".join(title(r) for r in RIVALS if r != primary)
+        headline = f"No comparison can be made for {title(primary)}: {missing} were not scored on {metric}."
+        return Answer(headline, "unclear", _notes(primary, metric, against, means))
+    clauses = [_clause(against[r], title(r)) for r in rivals]
+    kinds = {_kind(against[r]) for r in rivals}
+    verdict = kinds.pop() if len(kinds) == 1 else "unclear"
+    headline = f"{title(primary)} {_joined(clauses)} on {metric}."
+    return Answer(headline, verdict, _notes(primary, metric, against, means))
+
+
+def _kind(difference: Estimate) -> str:
+    if difference.low > 0:
+        return "better"
+    return "worse" if difference.high < 0 else "unclear"
+
+
+def _clause(difference: Estimate, rival: str) -> str:
+    size = f"{number(abs(difference.mean))}"
+    if not math.isfinite(difference.low):
+        side = "above" if difference.mean >= 0 else "below"
+        return f"is {size} {side} {rival} (too little data for an interval)"
+    interval = f"95 % interval {bounds(difference, signed=True)}"
+    if _kind(difference) == "better":
+        return f"beats {rival} by {size} ({interval})"
+    if _kind(difference) == "worse":
+        return f"falls behind {rival} by {size} ({interval})"
+    return f"cannot be told apart from {rival} ({number(difference.mean, signed=True)}, {interval})"
+
+
+def _joined(clauses: list[str]) -> str:
+    both_unclear = all(c.startswith("cannot be told apart from ") for c in clauses)
+    if len(clauses) == 2 and both_unclear:
+        return f"{clauses[0]} or from {clauses[1].removeprefix('cannot be told apart from ')}"
+    return " and ".join(clauses)
+
+
+def _notes(
+    primary: str,
+    metric: str,
+    against: dict[str, Estimate],
+    means: dict[str, Estimate],
+) -> list[str]:
+    notes = []
+    over = {m: e.over for m, e in against.items()}
+    if "prompts" in over.values():
+        notes.append(
+            "One training seed: the intervals are over prompts only and say nothing of what another training, or "
+            "another draw of the labelled pairs, would give."
+            if set(over.values()) == {"prompts"}
+            else "Some methods have one training seed; their intervals are over prompts only."
+        )
+    best = max(means, key=lambda m: means[m].mean)
+    if best != primary:
+        notes.append(_ahead(title(best), metric, against.get(best), means[best], title(primary)))
+    below = against.get(REFERENCE)
+    if below is not None and _kind(below) != "better":
+        notes.append(
+            f"It is not shown to be better than the untouched {title(REFERENCE).lower()} "
+            f"({number(below.mean, signed=True)}, 95 % interval {bounds(below, signed=True)})."
+        )
+    return notes
+
+
+def _ahead(best: str, metric: str, difference: Estimate | None, mean: Estimate, primary: str) -> str:
+    lead = f"{best} has the highest {metric} ({number(mean.mean)})"
+    if difference is None:
+        return f"{lead}."
+    behind = f"{primary} minus {best} is {number(difference.mean, signed=True)}"
+    interval = f"95 % interval {bounds(difference, signed=True)}"
+    return f"{lead}: {behind} ({interval}){'' if _kind(difference) == 'worse' else ', so the two cannot be ranked'}."
+
+
+def number(value: float, *, signed: bool = False) -> str:
+    """Three decimals below 10, one below 1,000, none above; a true minus sign; '–' for what is not finite."""
+    if not math.isfinite(value):
+        return "–"
+    decimals = 3 if abs(value) < 10 else 1 if abs(value) < 1000 else 0
+    text = f"{value:+,.{decimals}f}" if signed else f"{value:,.{decimals}f}"
+    return text.replace("-", "−")
+
+
+def bounds(found: Estimate, *, signed: bool = False) -> str:
+    """'low to high', or 'no interval'."""
+    if not (math.isfinite(found.low) and math.isfinite(found.high)):
+        return "no interval"
+    return f"{number(found.low, signed=signed)} to {number(found.high, signed=signed)}"

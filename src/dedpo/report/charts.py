@@ -1,0 +1,154 @@
+"""Charts as inline SVG: the only module that imports matplotlib.
+
+Ink and rules are written as CSS variables, so that a chart follows the page into dark mode; texts stay texts. The
+same numbers give the same bytes.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import math
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple
+
+from dedpo.report.summary import Estimate
+
+# Stand-ins that no method's colour uses; `_inline` replaces them.
+_INK: Final = "#010203"
+_RULE: Final = "#010204"
+_MUTED: Final = "#010205"
+_PAPER: Final = "#010206"
+_VARIABLES: Final = {_INK: "var(--ink)", _RULE: "var(--rule)", _MUTED: "var(--muted)", _PAPER: "var(--paper)"}
+_STYLE: Final[Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "dedpo",
+    # A metric may be named '$x$'.
+    "text.parse_math": False,
+    "axes.unicode_minus": True,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9.5,
+    "axes.edgecolor": _RULE,
+    "axes.labelcolor": _MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.axisbelow": True,
+    "xtick.color": _MUTED,
+    "ytick.color": _MUTED,
+    "grid.color": _RULE,
+    "grid.linewidth": 0.7,
+    "text.color": _INK,
+}
+_WIDTH: Final = 4.6  # inches of 72 units: what fits a phone without shrinking the letters much
+
+
+class Row(NamedTuple):
+    """One line of a dot plot."""
+
+    title: str
+    colour: str
+    estimate: Estimate
+    is_primary: bool
+
+
+class Curve(NamedTuple):
+    """One method's line: steps and values of equal length."""
+
+    title: str
+    colour: str
+    steps: Sequence[float]
+    values: Sequence[float]
+    is_primary: bool
+
+
+def dots(rows: Sequence[Row], label: str, description: str, *, zero: bool = False) -> str:
+    """A dot with its interval for each row, from top to bottom.
+
+    Args:
+        label: of the horizontal axis.
+        description: what a listener hears instead of seeing the chart.
+        zero: draw a line at 0 (rows are differences).
+    """
+    with _figure(_WIDTH, 0.33 * len(rows) + 0.75) as (figure, axes):
+        if zero:
+            axes.axvline(0, color=_MUTED, linewidth=1)
+        for place, row in enumerate(rows):
+            low, high = row.estimate.low, row.estimate.high
+            width = 3.2 if row.is_primary else 2.0
+            if math.isfinite(low) and math.isfinite(high):
+                axes.plot([low, high], [place, place], color=row.colour, linewidth=width, solid_capstyle="round")
+            hollow = row.estimate.over == "prompts"
+            axes.plot(
+                [row.estimate.mean],
+                [place],
+                "o",
+                color=row.colour,
+                markerfacecolor=_PAPER if hollow else row.colour,
+                markersize=8 if row.is_primary else 6.5,
+                markeredgewidth=1.8,
+            )
+        axes.set_yticks(range(len(rows)), [_short(row.title) for row in rows], color=_INK)
+        for tick, row in zip(axes.get_yticklabels(), rows, strict=True):
+            tick.set_fontweight("bold" if row.is_primary else "normal")
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.tick_params(length=0)
+        axes.grid(axis="x")
+        axes.margins(x=0.06)
+        axes.set_xlabel(_short(label, 60))
+        return _inline(figure, description)
+
+
+def curves(lines: Sequence[Curve], description: str) -> str:
+    """Lines over training steps; the primary arm is drawn last and heavier."""
+    with _figure(_WIDTH, 2.7) as (figure, axes):
+        for line in sorted(lines, key=lambda c: c.is_primary):
+            axes.plot(
+                line.steps,
+                line.values,
+                color=line.colour,
+                linewidth=2.4 if line.is_primary else 1.4,
+                marker="o" if len(line.steps) <= 12 else None,
+                markersize=4,
+            )
+        axes.grid(axis="y")
+        axes.tick_params(length=0)
+        axes.margins(x=0.02)
+        axes.set_xlabel("training step")
+        return _inline(figure, description)
+
+
+@contextmanager
+def _figure(width: float, height: float) -> Iterator[tuple[Any, Any]]:
+    """A figure without a window or any shared state, and its axes."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure, figure.add_subplot()
+
+
+def _inline(figure: Any, description: str) -> str:
+    """The figure as an <svg> element fit for the inside of an HTML page."""
+    buffer = io.StringIO()
+    figure.savefig(
+        buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+    )
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    # In a page, namespaces are noise, the style sheet would reach every element, and groups' ids would repeat.
+    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg)
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(colour, variable)
+    label = html.escape(description, quote=True)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+
+
+def _short(text: str, limit: int = 28) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -1,0 +1,111 @@
+"""Everything that the page and the markdown say, worked out once from what was found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from dedpo.config import ReportConfig
+from dedpo.errors import UserError
+from dedpo.report import labels, summary, training
+from dedpo.report.answer import Answer, answer
+from dedpo.report.labels import Worth
+from dedpo.report.methods import Method, shown
+from dedpo.report.provenance import Provenance, provenance
+from dedpo.report.store import Json, PictureRow, Sources
+from dedpo.report.summary import Estimate
+from dedpo.report.training import Line
+
+# Never far from the chosen metric: a score that rises while adherence falls was gamed.
+ADHERENCE: Final = "adherence"
+
+
+@dataclass(frozen=True)
+class Content:
+    """The report.
+
+    Attributes:
+        metrics: the chosen metric first, adherence next to it.
+        interval: 'over seeds' or 'over prompts only'.
+        means: method → metric → estimate.
+        differences: method → metric → primary minus method.
+        wins: method → method → win rate on the chosen metric.
+        policies: method → measure → estimate over training seeds.
+        worth: method → training seed → what its labels were worth.
+        curves: measure → lines.
+        data, labels: the summaries of import and labelling; empty if not available.
+    """
+
+    primary: str
+    metric: str
+    metrics: list[str]
+    methods: list[Method]
+    seeds: list[int]
+    prompts: int
+    sampling_seeds: int
+    interval: str
+    answer: Answer
+    means: dict[str, dict[str, Estimate]]
+    differences: dict[str, dict[str, Estimate]]
+    wins: dict[str, dict[str, Estimate]]
+    policies: dict[str, dict[str, Estimate]]
+    worth: dict[str, dict[int, Worth]]
+    warnings: list[str]
+    curves: dict[str, list[Line]]
+    pictures: list[PictureRow]
+    provenance: Provenance
+    data: Json
+    labels: Json
+
+    def best(self, metric: str) -> str | None:
+        """The method with the highest mean of a metric."""
+        scored = {method: found[metric].mean for method, found in self.means.items() if metric in found}
+        return max(scored, key=lambda method: scored[method]) if scored else None
+
+
+def build(config: ReportConfig, primary: str, sources: Sources, pictures: list[PictureRow]) -> Content:
+    """Work out the report.
+
+    Raises:
+        UserError: the scores lack the metric or the primary arm.
+    """
+    metrics = sources.grid.metrics
+    cells = _main_cells(config.metric, primary, metrics)
+    methods = shown({method for c in metrics.values() for method in c})
+    means = {
+        m.name: {metric: summary.estimate(c[m.name]) for metric, c in metrics.items() if m.name in c} for m in methods
+    }
+    main = {m: found[config.metric] for m, found in means.items() if config.metric in found}
+    differences = summary.differences(primary, metrics)
+    against = {m: found[config.metric] for m, found in differences.items() if config.metric in found}
+    return Content(
+        primary=primary,
+        metric=config.metric,
+        metrics=sorted(metrics, key=lambda m: (m != config.metric, m != ADHERENCE, m)),
+        methods=methods,
+        seeds=sources.grid.seeds,
+        prompts=len(sources.grid.prompt_ids),
+        sampling_seeds=cells[primary].shape[2],
+        interval=summary.interval_kind(main),
+        answer=answer(primary, config.metric, against, main),
+        means=means,
+        differences=differences,
+        wins=summary.win_rates({m.name: cells[m.name] for m in methods if m.name in cells}),
+        policies={m.name: training.measures(m.name, sources.policies) for m in methods},
+        worth=labels.worth(sources.targets),
+        warnings=labels.warnings(sources.targets),
+        curves=training.curves(methods, sources.logs),
+        pictures=pictures,
+        provenance=provenance(sources.manifests),
+        data=sources.data,
+        labels=sources.labels,
+    )
+
+
+def _main_cells(metric: str, primary: str, metrics: dict[str, summary.Cells]) -> summary.Cells:
+    if metric not in metrics:
+        raise UserError(f"report.metric: '{metric}' was not scored; the scores hold {', '.join(metrics)}")
+    if primary not in metrics[metric]:
+        known = ", ".join(metrics[metric])
+        raise UserError(f"primary: arm '{primary}' was not scored on {metric}; the scores hold {known}")
+    return metrics[metric]

@@ -1,0 +1,105 @@
+"""The report in brief, as markdown for a pull request or a terminal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from dedpo.report.answer import bounds, number
+from dedpo.report.content import Content
+from dedpo.report.methods import title
+from dedpo.report.page import brief, duration, percent
+from dedpo.report.summary import Estimate
+from dedpo.report.training import MEASURES
+
+
+def render(content: Content) -> str:
+    """The answer, the table of methods, paired differences, labels, prompts shown, durations, commits."""
+    parts = [
+        f"# {_text(content.answer.headline)}",
+        _facts(content),
+        "\n".join(f"- {_text(note)}" for note in (*content.answer.notes, *content.warnings)),
+        "## Methods",
+        _methods(content),
+        f"## {_text(title(content.primary))} minus each method",
+        _differences(content),
+        "## Labels",
+        _labels(content),
+        "## Prompts of the picture grid",
+        "\n".join(f"- {_text(brief(row.prompt))}" for row in content.pictures) or "not available",
+        "## Time and provenance",
+        _provenance(content),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _text(text: str) -> str:
+    """`text` on one line, with nothing in it that markdown or HTML would act on: no markup, list, link or mention."""
+    flat = " ".join(text.split())
+    escaped = re.sub(r"([\\`*_{}\[\]#|~@$>])", r"\\\1", flat)
+    escaped = re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", escaped)
+    escaped = re.sub(r"(?i)(:)(?=//)|(?<=www)(\.)", r"\\\g<0>", escaped)
+    return escaped.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(found: Estimate | None) -> str:
+    if found is None:
+        return "–"
+    interval = bounds(found)
+    return number(found.mean) if interval == "no interval" else f"{number(found.mean)} ({interval})"
+
+
+def _facts(content: Content) -> str:
+    return (
+        f"Training seeds: {len(content.seeds)}; prompts: {content.prompts}; sampling seeds: {content.sampling_seeds}; "
+        f"95 % intervals {content.interval}. The primary arm is the one that the settings name."
+    )
+
+
+def _methods(content: Content) -> str:
+    head = ["method", *map(_text, content.metrics), *map(_text, MEASURES.values())]
+    rows = []
+    for method in content.methods:
+        scores = [_cell(content.means[method.name].get(metric)) for metric in content.metrics]
+        measured = [_cell(content.policies[method.name].get(measure)) for measure in MEASURES]
+        rows.append([_text(method.title), *scores, *measured])
+    return _table(head, rows)
+
+
+def _differences(content: Content) -> str:
+    rows = []
+    for method in content.methods:
+        if found := content.differences.get(method.name):
+            wins = content.wins[content.primary].get(method.name)
+            rows.append([_text(method.title), *(_cell(found.get(m)) for m in content.metrics), _cell(wins)])
+    return _table(["against", *map(_text, content.metrics), f"win rate on {_text(content.metric)}"], rows)
+
+
+def _labels(content: Content) -> str:
+    draws = content.worth.get(content.primary)
+    if not draws:
+        return "not available"
+    rows = [
+        [
+            str(seed),
+            *("–" if v is None else f"{v:,.0f}" for v in (w.n_labelled, w.n)),
+            "–"
+            if w.accuracy is None
+            else f"{percent(w.accuracy.mean)} ({percent(w.accuracy.low)} to {percent(w.accuracy.high)})",
+            "–" if w.power is None else f"{w.power:.2f}",
+            "–" if w.n_eff is None else f"{w.n_eff:,.0f}",
+        ]
+        for seed, w in draws.items()
+    ]
+    return _table(["training seed", "labelled", "pairs", "annotator's accuracy", "λ", r"n\_eff"], rows)
+
+
+def _provenance(content: Content) -> str:
+    times = ", ".join(f"{_text(d.stage)} {duration(d.seconds)}" for d in content.provenance.durations)
+    commits = ", ".join(map(_text, content.provenance.commits))
+    return f"- time: {times or 'not available'}\n- git commit: {commits or 'not available'}"

@@ -1,0 +1,68 @@
+"""Where the numbers come from: hashes, versions, settings and durations, out of the outputs' manifests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from dedpo.report.store import Json, finite
+
+_ORDER = ("data", "labels", "targets", "policy", "samples", "scores")
+
+
+class Duration(NamedTuple):
+    """Seconds that a stage took, over all its outputs."""
+
+    stage: str
+    seconds: float
+    outputs: int
+
+
+class Output(NamedTuple):
+    """One finished output; `digest` is the fingerprint that manifests made from it hold."""
+
+    name: str
+    files: int
+    digest: str
+
+
+class Provenance(NamedTuple):
+    """All of it; commits and versions are distinct texts."""
+
+    commits: list[str]
+    versions: list[str]
+    outputs: list[Output]
+    durations: list[Duration]
+    settings: dict[str, Any]
+
+
+def provenance(manifests: Mapping[str, Json]) -> Provenance:
+    """Gather what the manifests say, by the names of their outputs, in the order of the work."""
+    ordered = dict(sorted(manifests.items(), key=lambda item: _ORDER.index(item[0].split()[0].rstrip(","))))
+    commits, versions = [], []
+    for manifest in ordered.values():
+        commits.append(str(manifest.get("git_commit") or "outside git"))
+        versions.append(f"dedpo {manifest.get('dedpo', 'unknown')}")
+        versions += [f"{name} {version}" for name, version in (manifest.get("versions") or {}).items()]
+    return Provenance(
+        commits=list(dict.fromkeys(commits)),
+        versions=sorted(set(versions)),
+        outputs=[_output(name, manifest.get("outputs") or {}) for name, manifest in ordered.items()],
+        durations=_durations(ordered),
+        settings={name: manifest.get("config") for name, manifest in ordered.items()},
+    )
+
+
+def _output(name: str, files: Json) -> Output:
+    digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    return Output(name, len(files), digest)
+
+
+def _durations(manifests: Mapping[str, Json]) -> list[Duration]:
+    found: dict[str, list[float]] = {}
+    for name, manifest in manifests.items():
+        if (seconds := finite(manifest.get("seconds"))) is not None:
+            found.setdefault(str(manifest.get("stage", name)), []).append(seconds)
+    return [Duration(stage, sum(seconds), len(seconds)) for stage, seconds in found.items()]

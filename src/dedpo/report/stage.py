@@ -1,0 +1,87 @@
+"""The page that answers: does the primary arm beat its rivals, by how much, and how sure is that?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dedpo.config import ReportConfig
+from dedpo.manifest import output_folder, write_json
+from dedpo.report import markdown, page
+from dedpo.report.content import Content, build
+from dedpo.report.labels import means
+from dedpo.report.methods import REFERENCE, shown
+from dedpo.report.store import Places, Sources, finished, finite, read, read_pictures
+from dedpo.report.summary import Estimate
+
+
+def run(
+    config: ReportConfig,
+    *,
+    primary: str,
+    samples: Path,
+    scores: Path,
+    policies: Path,
+    targets: Path,
+    labels: Path,
+    data: Path,
+    out: Path,
+) -> dict[str, Any]:
+    """Write report.html, report.md and metrics.json. Arms and training seeds are those of the scores' models.
+
+    Args:
+        primary: the arm that the answer is about, named before the results were seen.
+        policies: holds <seed>/<arm>/ of every training.
+        targets: holds <seed>/<arm>/targets.json.
+        samples, policies, targets, labels, data: what is missing there is 'not available' on the page.
+
+    Returns:
+        the content of metrics.json.
+
+    Raises:
+        UserError: the scores are missing or broken, or lack the metric or the primary arm.
+    """
+    places = Places(samples=samples, scores=scores, policies=policies, targets=targets, labels=labels, data=data)
+    sources = read(places)
+    settings = config.model_dump() | {"primary": primary}
+    with output_folder(out, stage="report", config=settings, inputs=finished(places, sources)) as partial:
+        pictures = read_pictures(samples, _shown_models(sources), config.grid_prompts)
+        content = build(config, primary, sources, pictures)
+        (partial / "report.html").write_text(page.render(content), encoding="utf-8")
+        (partial / "report.md").write_text(markdown.render(content), encoding="utf-8")
+        metrics = _metrics(content)
+        write_json(partial / "metrics.json", metrics)
+    return metrics
+
+
+def _shown_models(sources: Sources) -> dict[str, str]:
+    """Method → the model whose pictures are shown: the one of the lowest training seed."""
+    methods = shown({method for cells in sources.grid.metrics.values() for method in cells})
+    seed = sources.grid.seeds[0] if sources.grid.seeds else 0
+    return {m.name: m.name if m.name == REFERENCE else f"{m.name}-{seed}" for m in methods}
+
+
+def _metrics(content: Content) -> dict[str, Any]:
+    """Plain numbers for DVC, CI and the promotion gate; what is not finite is null."""
+    return {
+        "seeds": content.seeds,
+        "primary": content.primary,
+        "metric": content.metric,
+        "interval": content.interval,
+        "verdict": content.answer.verdict,
+        "methods": _plain(content.means),
+        "differences": _plain(content.differences),
+        "win_rates": _plain(content.wins),
+        "policies": _plain(content.policies),
+        "labels": means(content.worth.get(content.primary, {})),
+    }
+
+
+def _plain(table: dict[str, dict[str, Estimate]]) -> dict[str, dict[str, dict[str, float | None]]]:
+    return {
+        row: {
+            column: {"mean": finite(e.mean), "low": finite(e.low), "high": finite(e.high), "n": e.n}
+            for column, e in cells.items()
+        }
+        for row, cells in table.items()
+    }

@@ -1,0 +1,74 @@
+"""What the trainings measured: a number at the end of each, and curves on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from dedpo.report.methods import REFERENCE, Method
+from dedpo.report.store import Json, Run, finite
+from dedpo.report.summary import Estimate
+from dedpo.stats.intervals import student
+
+# Measure → how a table's head or a chart's caption calls it.
+MEASURES: Final = {"drift": "drift", "implicit_accuracy": "implicit accuracy", "held_out_nll": "held-out NLL"}
+CURVES: Final = {
+    "loss": "Loss",
+    "mean_abs_logit": "Mean |h| of a batch",
+    "held_out_nll": "Held-out NLL, nats a pair",
+    "implicit_accuracy": "Implicit accuracy on held-out pairs",
+}
+CURVE_POINTS: Final = 60
+
+
+class Line(NamedTuple):
+    """One method's curve."""
+
+    method: Method
+    steps: list[float]
+    values: list[float]
+
+
+def measures(method: str, policies: Mapping[Run, Json]) -> dict[str, Estimate]:
+    """Measure → mean over the method's training seeds, with Student's t interval from two seeds up."""
+    if method == REFERENCE:
+        return {"drift": Estimate(0.0, np.nan, np.nan, 0, "seeds")}
+    found = {}
+    for measure in MEASURES:
+        runs = [metrics.get(measure) for (arm, _), metrics in policies.items() if arm == method]
+        values = [value for run in runs if (value := finite(run)) is not None]
+        if values:
+            found[measure] = Estimate(*student(np.array(values)), len(values), "seeds")
+    return found
+
+
+def curves(methods: Sequence[Method], logs: Mapping[Run, list[Json]]) -> dict[str, list[Line]]:
+    """Measure → a line for each method that logged it."""
+    drawn = {key: [line for m in methods if (line := _line(key, m, logs))] for key in CURVES}
+    return {key: lines for key, lines in drawn.items() if lines}
+
+
+def _line(key: str, method: Method, logs: Mapping[Run, list[Json]]) -> Line | None:
+    points = [
+        (step, value)
+        for (arm, _), log in logs.items()
+        if arm == method.name
+        for row in log
+        if (step := finite(row.get("step"))) is not None and (value := finite(row.get(key))) is not None
+    ]
+    return Line(method, *_binned(points)) if points else None
+
+
+def _binned(points: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    """Mean over training seeds and over neighbouring steps, so that no curve has more than CURVE_POINTS points."""
+    steps, values = (np.array(v) for v in zip(*points, strict=True))
+    places = np.unique(steps)
+    if len(places) > CURVE_POINTS:
+        edges = np.linspace(places[0], places[-1], CURVE_POINTS + 1)
+        group = np.clip(np.searchsorted(edges, steps, side="right") - 1, 0, CURVE_POINTS - 1)
+    else:
+        group = np.searchsorted(places, steps)
+    kept = np.unique(group)
+    return [float(steps[group == g].mean()) for g in kept], [float(values[group == g].mean()) for g in kept]

@@ -1,0 +1,145 @@
+"""Run the world's server on this machine, alone or for the life of one command (as ssh-agent does)."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from dedpo.errors import UserError
+from dedpo.world.server import app
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+HOST = "127.0.0.1"
+SHUTDOWN_SECONDS = 5
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def serve(port: int, command: list[str]) -> int:
+    """Serve until told to stop, or while `command` runs with the server's addresses in its environment.
+
+    Ctrl-C and SIGTERM reach the command, which is waited for; then the server stops. Call it from the main thread.
+
+    Args:
+        port: of 127.0.0.1; 0: a free one.
+        command: program and arguments; empty: print the exports for a shell and serve until Ctrl-C or SIGTERM.
+
+    Returns:
+        the command's exit status (128 + n if signal n ended it); 0 without a command.
+
+    Raises:
+        UserError: the port is taken, or the command cannot be started.
+    """
+    with listening(app(), port) as url:
+        exports = _exports(url)
+        return _run(command, exports) if command else _wait(url, exports)
+
+
+@contextmanager
+def listening(application: ASGIApp, port: int = 0) -> Iterator[str]:
+    """Serve `application` on 127.0.0.1 from a thread; yield its URL, such as http://127.0.0.1:8765.
+
+    Raises:
+        UserError: the port is taken.
+    """
+    config = uvicorn.Config(
+        application, access_log=False, log_level="warning", lifespan="off", timeout_graceful_shutdown=SHUTDOWN_SECONDS
+    )
+    with _bind(port) as listener:
+        server = uvicorn.Server(config)
+        # uvicorn leaves signals alone outside the main thread.
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="world-server")
+        thread.start()
+        try:
+            while not server.started and thread.is_alive():
+                time.sleep(0.005)
+            yield f"http://{HOST}:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def _bind(port: int) -> socket.socket:
+    try:
+        return socket.create_server((HOST, port), backlog=2048)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"port {port} on {HOST}: {reason}; choose another with --port, or 0 for a free one") from None
+
+
+def _exports(url: str) -> dict[str, str]:
+    exports = {"OPENAI_BASE_URL": f"{url}/v1", "OPENAI_API_KEY": "EMPTY", "DEDPO_ORACLE_URL": url}
+    # A proxy of the house must not be asked for this machine's own ports.
+    no_proxy = [p for p in os.environ.get("NO_PROXY", os.environ.get("no_proxy", "")).split(",") if p]
+    if HOST not in no_proxy:
+        no_proxy.append(HOST)
+    return exports | {"NO_PROXY": ",".join(no_proxy), "no_proxy": ",".join(no_proxy)}
+
+
+def _wait(url: str, exports: dict[str, str]) -> int:
+    stop = threading.Event()
+    with _handling(lambda _: stop.set()):
+        lines = [f"# The world answers at {url}; Ctrl-C stops it. In another shell:"]
+        lines += [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
+        print("\n".join(lines), flush=True)  # noqa: T201
+        stop.wait()
+    return 0
+
+
+def _run(command: list[str], exports: dict[str, str]) -> int:
+    early: list[int] = []
+    child: subprocess.Popen[bytes] | None = None
+
+    def forward(number: int) -> None:
+        if child is None:
+            early.append(number)
+        elif number != signal.SIGINT or not _is_typed():
+            child.send_signal(number)
+
+    with _handling(forward):
+        sys.stdout.flush()
+        try:
+            child = subprocess.Popen(command, env=os.environ | exports)  # noqa: S603
+        except OSError as error:
+            raise UserError(f"{command[0]}: cannot be started ({error.strerror}); check the command") from None
+        for number in early:
+            child.send_signal(number)
+        status = child.wait()
+    return status if status >= 0 else 128 - status
+
+
+def _is_typed() -> bool:
+    """Whether an interrupt comes from our terminal's Ctrl-C, which has sent it to the command already."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
+
+
+@contextmanager
+def _handling(handle: Callable[[int], None]) -> Iterator[None]:
+    """Call `handle` with the number of each SIGINT and SIGTERM; the former handlers come back afterwards."""
+    former = {number: signal.signal(number, lambda n, _: handle(n)) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

@@ -1,0 +1,110 @@
+"""A small finished run, written through the contract: what the report reads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from dedpo import images, tables
+from dedpo.manifest import output_folder, write_json
+
+ARMS = ("sft", "dpo_human", "dpo_synthetic", "dedpo", "dedpo_tuned")
+GAIN = {"reference": 0.0, "sft": 0.1, "dpo_human": 0.4, "dpo_synthetic": 0.4, "dedpo": 0.5, "dedpo_tuned": 0.7}
+PLAIN = [f"a photo of thing {i}" for i in range(12)]
+HOSTILE = ["<script>alert(1)</script>", "=cmd()|' /C calc'!A0", "x" * 10_000, "[a](http://evil.example/) {{ 7*7 }} | `"]
+
+
+def write(
+    root: Path, seeds: Sequence[int] = (0, 1, 2), prompts: Sequence[str] = PLAIN, side: int = 16
+) -> dict[str, Any]:
+    """Write every folder below `root`; return the keyword arguments of report.stage.run (without out)."""
+    rng = np.random.default_rng(0)
+    models = ["reference", *(f"{arm}-{seed}" for seed in seeds for arm in ARMS)]
+    with _output(root / "samples", "sample") as folder:
+        for model in models:
+            tables.write(_samples(model, prompts, side), tables.SAMPLES, folder / f"samples-{model}.parquet")
+    with _output(root / "scores", "score") as folder:
+        tables.write(_scores(models, prompts, rng), tables.SCORES, folder / "scores.parquet")
+    with _output(root / "data", "data import") as folder:
+        write_json(folder / "summary.json", {"pairs": 200, "note": "<script>alert(2)</script>"})
+    with _output(root / "labels", "label") as folder:
+        write_json(folder / "summary.json", {"annotator": "vlm", "failed": 2})
+    for seed in seeds:
+        with _output(root / "targets" / str(seed), "targets") as folder:
+            for arm in ARMS:
+                (folder / arm).mkdir()
+                write_json(folder / arm / "targets.json", targets(arm, seed))
+        for arm in ARMS:
+            with _output(root / "policies" / str(seed) / arm, "train") as folder:
+                write_json(
+                    folder / "metrics.json", {"drift": 0.01, "implicit_accuracy": 0.7 + seed / 100, "held_out_nll": 0.6}
+                )
+                (folder / "metrics.jsonl").write_text("".join(json.dumps(_log(i, arm)) + "\n" for i in range(100)))
+    return {"primary": "dedpo_tuned"} | {
+        name: root / name for name in ("samples", "scores", "policies", "targets", "labels", "data")
+    }
+
+
+def targets(arm: str, seed: int) -> dict[str, Any]:
+    """One targets.json."""
+    debiased = arm.startswith("dedpo")
+    return {
+        "arm": arm,
+        "objective": "preference",
+        "annotator": "vlm",
+        "n_labelled": 50,
+        "n": 200,
+        "power": 0.6 + seed / 10 if debiased else 0.0,
+        "n_eff": 80.0 if debiased else 50.0,
+        "accuracy": {"value": 0.8, "low": 0.7, "high": 0.9, "n": 48} if debiased else None,
+        "warnings": [f"<b>weak</b> annotator for {arm}"] if arm == "dedpo" else [],
+        "set_aside": 0,
+    }
+
+
+def _output(path: Path, stage: str) -> Any:
+    return output_folder(path, stage=stage, config={"note": "</pre><script>"}, inputs={})
+
+
+def _id(prompt: str) -> str:
+    return hashlib.sha256(prompt.encode()).hexdigest()[:16]
+
+
+def _samples(model: str, prompts: Sequence[str], side: int) -> pa.Table:
+    picture = np.random.default_rng(1).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    rows = [
+        {
+            "model": model,
+            "prompt_id": _id(prompt),
+            "seed": seed,
+            "prompt": prompt,
+            "image": {"bytes": images.encode_png(Image.fromarray(picture)), "path": None},
+        }
+        for prompt in prompts
+        for seed in (0, 1)
+    ]
+    return pa.Table.from_pylist(rows, schema=tables.SAMPLES.schema)
+
+
+def _scores(models: Sequence[str], prompts: Sequence[str], rng: np.random.Generator) -> pa.Table:
+    rows = []
+    for model in models:
+        gain = GAIN[model.rpartition("-")[0] or model]
+        for i, prompt in enumerate(prompts):
+            for seed in (0, 1):
+                key = {"model": model, "prompt_id": _id(prompt), "seed": seed}
+                rows.append(key | {"metric": "human_oracle", "value": gain + np.sin(i) + 0.1 * rng.normal()})
+                rows.append(key | {"metric": "adherence", "value": 0.5 - gain / 10 + 0.1 * rng.normal()})
+    return pa.Table.from_pylist(rows, schema=tables.SCORES.schema)
+
+
+def _log(step: int, arm: str) -> dict[str, float]:
+    row = {"step": step, "loss": 0.69 - step * GAIN[arm] / 500, "mean_abs_logit": step / 100}
+    return row | ({"implicit_accuracy": 0.5 + step / 500, "held_out_nll": 0.69} if step % 20 == 19 else {})

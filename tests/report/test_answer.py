@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dedpo.report.answer import Answer, answer, bounds, number
+from dedpo.report.summary import Estimate
+
+
+def gap(mean: float, half: float, over: str = "seeds") -> Estimate:
+    return Estimate(mean, mean - half, mean + half, 5, over)  # type: ignore[arg-type]
+
+
+def ask(against: dict[str, Estimate], **means: float) -> Answer:
+    own = {"dedpo": 1.0} | means
+    return answer("dedpo", "taste", against, {m: gap(v, 0.1) for m, v in own.items()})
+
+
+def test_better_than_both() -> None:
+    found = ask({"dpo_synthetic": gap(0.3, 0.1), "dpo_human": gap(0.2, 0.1)})
+    assert found.verdict == "better"
+    assert found.headline == (
+        "DeDPO beats DPO + synthetic by 0.300 (95 % interval +0.200 to +0.400) and "
+        "beats DPO human by 0.200 (95 % interval +0.100 to +0.300) on taste."
+    )
+    assert found.notes == []
+
+
+def test_an_interval_that_holds_zero_is_no_win() -> None:
+    found = ask({"dpo_synthetic": gap(0.3, 0.4), "dpo_human": gap(-0.1, 0.4)})
+    assert found.verdict == "unclear"
+    assert found.headline.startswith("DeDPO cannot be told apart from DPO + synthetic (+0.300, 95 %")
+    assert "or from DPO human (−0.100" in found.headline
+    assert "beats" not in found.headline
+
+
+def test_worse_is_said() -> None:
+    found = ask({"dpo_synthetic": gap(-0.3, 0.1), "dpo_human": gap(-0.3, 0.1)}, dpo_human=1.3)
+    assert found.verdict == "worse"
+    assert "falls behind DPO + synthetic by 0.300 (95 % interval −0.400 to −0.200)" in found.headline
+    assert found.notes == [
+        "DPO human has the highest taste (1.300): DeDPO minus DPO human is −0.300 (95 % interval −0.400 to −0.200)."
+    ]
+
+
+def test_mixed_is_unclear() -> None:
+    assert ask({"dpo_synthetic": gap(0.3, 0.1), "dpo_human": gap(-0.3, 0.1)}).verdict == "unclear"
+
+
+def test_another_arm_that_leads_within_the_interval_is_named() -> None:
+    found = ask({"dpo_synthetic": gap(0.3, 0.1), "dpo_human": gap(0.3, 0.1), "sft": gap(-0.1, 0.2)}, sft=1.1)
+    assert found.notes == [
+        "SFT has the highest taste (1.100): DeDPO minus SFT is −0.100 (95 % interval −0.300 to +0.100), so the two "
+        "cannot be ranked."
+    ]
+
+
+def test_over_prompts_only_is_said() -> None:
+    rivals = {"dpo_synthetic": gap(0.3, 0.1, "prompts"), "dpo_human": gap(0.3, 0.1, "prompts")}
+    assert "over prompts only" in ask(rivals).notes[0]
+    assert "Some methods" in ask(rivals | {"dpo_human": gap(0.3, 0.1)}).notes[0]
+
+
+def test_no_gain_over_the_reference_is_said() -> None:
+    found = ask({"dpo_synthetic": gap(0.3, 0.1), "dpo_human": gap(0.3, 0.1), "reference": gap(0.0, 0.1)})
+    assert "not shown to be better than the untouched reference" in found.notes[0]
+
+
+def test_without_rivals_or_intervals() -> None:
+    assert ask({"sft": gap(1, 0.1)}).headline.startswith("No comparison can be made")
+    lone = Estimate(0.2, np.nan, np.nan, 1, "prompts")
+    assert "is 0.200 above DPO human (too little data for an interval)" in ask({"dpo_human": lone}).headline
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(-0.1234, "−0.123"), (12.34, "12.3"), (12345.6, "12,346"), (np.nan, "–"), (np.inf, "–")]
+)
+def test_numbers(value: float, text: str) -> None:
+    assert number(value) == text
+    assert bounds(Estimate(0, value, value, 1, "seeds")) == (f"{text} to {text}" if text != "–" else "no interval")

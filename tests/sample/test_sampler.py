@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dedpo import diffusion
+from dedpo.config import SampleConfig
+from dedpo.errors import UserError
+from dedpo.sample import sampler
+from dedpo.sample.sampler import Request
+from dedpo.world import base_model
+
+CPU = torch.device("cpu")
+REQUESTS = [Request(f"a photo of a red circle on {ground}", seed) for ground in ("white", "navy") for seed in (0, 1)]
+CONFIG = SampleConfig(steps=3, guidance=2.0, batch_size=4, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("sampler") / "base"
+    base_model.build(folder, base_model.Recipe(vae_steps=2, unet_steps=2))
+    return str(folder)
+
+
+def pictures(base: str, requests: list[Request], config: SampleConfig = CONFIG) -> np.ndarray:
+    return np.stack(list(sampler.sample(sampler.load(base, "here", CPU), requests, config)))
+
+
+def test_prompt_id_is_a_hash_of_the_text() -> None:
+    assert sampler.prompt_id("ü") == hashlib.sha256("ü".encode()).hexdigest()[:16]
+
+
+def test_noise_depends_on_prompt_and_seed_alone() -> None:
+    shape = (4, 8, 8)
+    one = sampler.noise(Request("a", 0), shape)
+    assert one.dtype == np.float32
+    np.testing.assert_array_equal(one, sampler.noise(Request("a", 0), shape))
+    assert not np.allclose(one, sampler.noise(Request("a", 1), shape))
+    assert not np.allclose(one, sampler.noise(Request("b", 0), shape))
+
+
+def test_noise_is_standard_normal() -> None:
+    many = np.stack([sampler.noise(Request("a", seed), (4, 8, 8)) for seed in range(200)])
+    assert abs(many.mean()) < 0.02
+    assert abs(many.std() - 1) < 0.02
+
+
+def test_pictures_are_bytes_of_the_models_own_size(base: str) -> None:
+    found = pictures(base, REQUESTS)
+    assert found.shape == (4, 16, 16, 3)
+    assert found.dtype == np.uint8
+    assert len({p.tobytes() for p in found}) == 4
+
+
+def test_identical_weights_give_identical_pictures(base: str) -> None:
+    np.testing.assert_array_equal(pictures(base, REQUESTS), pictures(base, REQUESTS))
+
+
+def test_order_and_batch_size_do_not_change_a_picture(base: str) -> None:
+    whole = pictures(base, REQUESTS)
+    ones = pictures(base, REQUESTS[::-1], CONFIG.model_copy(update={"batch_size": 3}))[::-1]
+    # Another batch size may round differently in the last bit.
+    assert np.abs(whole.astype(int) - ones.astype(int)).max() <= 1
+
+
+def test_other_weights_give_other_pictures(base: str) -> None:
+    pipeline = sampler.load(base, "here", CPU)
+    before = np.stack(list(sampler.sample(pipeline, REQUESTS, CONFIG)))
+    with torch.no_grad():
+        for weight in pipeline.unet.parameters():
+            weight.add_(0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)))
+    assert (np.stack(list(sampler.sample(pipeline, REQUESTS, CONFIG))) != before).any()
+
+
+def test_guidance_matters(base: str) -> None:
+    strong = pictures(base, REQUESTS, CONFIG.model_copy(update={"guidance": 9.0}))
+    assert (strong != pictures(base, REQUESTS)).any()
+
+
+def test_hostile_prompts_are_sampled(base: str) -> None:
+    hostile = [Request(p, 0) for p in ("<script>alert(1)</script>", "=cmd()", "x" * 10_000, "\u202e\x00🦆")]
+    assert len(pictures(base, hostile)) == 4
+
+
+def test_prompts_beyond_the_token_limit_are_counted(base: str) -> None:
+    assert sampler.too_long(diffusion.load(base, "here"), ["a photo", "red " * 100]) == 1
+
+
+def test_diverged_weights_are_refused(base: str) -> None:
+    pipeline = sampler.load(base, "here", CPU)
+    with torch.no_grad():
+        next(pipeline.unet.parameters()).fill_(torch.nan)
+    with pytest.raises(UserError, match="not finite"):
+        list(sampler.sample(pipeline, REQUESTS, CONFIG))
+
+
+def test_a_missing_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"model 'sft-0'.*no such folder"):
+        sampler.load(str(tmp_path / "none"), "model 'sft-0'", CPU)

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dedpo.world import oracle, prompts
+from dedpo.world.annotators import ANNOTATORS
+from dedpo.world.render import Images, render
+
+N = 1500
+
+
+@pytest.fixture(scope="module")
+def pairs() -> tuple[list[prompts.Prompt], Images, Images]:
+    rng = np.random.default_rng(11)
+    asked = [prompts.every_prompt()[i] for i in rng.integers(0, 576, N)]
+    return asked, render(asked, rng), render(asked, rng)
+
+
+def logits(name: str, asked: list[prompts.Prompt], first: Images, second: Images) -> np.ndarray:
+    return np.array([ANNOTATORS[name](p, x, y) for p, x, y in zip(asked, first, second, strict=True)])
+
+
+def agreement(name: str, pairs: tuple[list[prompts.Prompt], Images, Images]) -> float:
+    """Share of fresh human choices (ties left out) that the annotator, asked in both orders, shares."""
+    asked, x, y = pairs
+    human = oracle.human_preferences(asked, x, y, np.random.default_rng(12))
+    said = logits(name, asked, x, y) - logits(name, asked, y, x) > 0
+    return float((said == (human == 1))[human != 0.5].mean())
+
+
+# Loose: the constants of the world are tuned for the demo, and these only say what kind of annotator each is.
+@pytest.mark.parametrize(
+    ("name", "low", "high"), [("biased-vlm", 0.65, 0.95), ("clip-like", 0.4, 0.6), ("random-flips", 0.72, 0.86)]
+)
+def test_agreement_with_humans(
+    name: str, low: float, high: float, pairs: tuple[list[prompts.Prompt], Images, Images]
+) -> None:
+    assert low < agreement(name, pairs) < high
+
+
+@pytest.mark.parametrize("name", ["clip-like", "random-flips"])
+def test_annotators_without_position_bias_only_change_sign(
+    name: str, pairs: tuple[list[prompts.Prompt], Images, Images]
+) -> None:
+    asked, x, y = pairs
+    np.testing.assert_allclose(logits(name, asked, x, y), -logits(name, asked, y, x), atol=1e-12)
+
+
+def test_the_biased_one_leans_to_the_first_picture(pairs: tuple[list[prompts.Prompt], Images, Images]) -> None:
+    asked, x, y = pairs
+    lean = (logits("biased-vlm", asked, x, y) + logits("biased-vlm", asked, y, x)) / 2
+    assert (lean < 0).all()
+
+
+def test_the_flipped_answers_are_the_same_ones_at_every_asking(
+    pairs: tuple[list[prompts.Prompt], Images, Images],
+) -> None:
+    assert (logits("random-flips", *pairs) == logits("random-flips", *pairs)).all()

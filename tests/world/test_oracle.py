@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+
+from dedpo.world import render as renderer
+from dedpo.world.oracle import MEASURES, human_preferences, human_reward, measure, taste
+from dedpo.world.prompts import Prompt, every_prompt, prompts_of
+from dedpo.world.render import render
+
+RED = Prompt("poster", "red", "circle", "white", False)
+BLUE = Prompt("poster", "blue", "circle", "white", False)
+
+
+def pairs(n=1000, seed=0):
+    rng = np.random.default_rng(seed)
+    prompts = [every_prompt()[i] for i in rng.integers(0, 576, n)]
+    return prompts, render(prompts, rng), render(prompts, rng)
+
+
+def soften(image):
+    """A 3×3 mean over each picture's inside."""
+    out = image.astype(float)
+    rows = [image[:, 1 + dy : 15 + dy, 1 + dx : 15 + dx].astype(float) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+    out[:, 1:15, 1:15] = np.mean(rows, axis=0)
+    return np.round(out).astype(np.uint8)
+
+
+def test_measures_are_functions_of_prompt_and_pixels():
+    prompts, images, _ = pairs(50)
+    first, again = measure(prompts, images), measure(prompts, images.copy())
+    assert tuple(first) == MEASURES
+    for name in MEASURES:
+        assert first[name].shape == (50,)
+        assert np.array_equal(first[name], again[name])
+        alone = [measure([p], i[None])[name][0] for p, i in zip(prompts, images, strict=True)]
+        assert first[name] == pytest.approx(alone)
+
+
+def test_measures_are_in_standard_deviations():
+    prompts, images, _ = pairs(3000)
+    for values in measure(prompts, images).values():
+        assert np.abs(values).max() <= 3
+        assert values.mean() == pytest.approx(0, abs=0.1)
+        assert values.std() == pytest.approx(1, abs=0.1)
+
+
+def test_softness_lowers_sharp():
+    prompts, images, _ = pairs(500)
+    assert (measure(prompts, soften(images))["sharp"] < measure(prompts, images)["sharp"]).mean() > 0.95
+
+
+def test_the_right_colour_raises_adherence(monkeypatch):
+    monkeypatch.setattr(renderer, "WRONG_COLOUR_RATE", 0.0)
+    images = render([RED] * 200, np.random.default_rng(0))
+    assert (measure([RED] * 200, images)["adherence"] > measure([BLUE] * 200, images)["adherence"]).all()
+
+
+def test_tastes_are_fixed_by_finish_and_shape_and_both_occur():
+    tastes = {(p.finish, p.shape): set() for p in every_prompt()}
+    for prompt in every_prompt():
+        tastes[prompt.finish, prompt.shape].add(taste(prompt))
+    assert len(tastes) == 16
+    assert all(len(t) == 1 for t in tastes.values())
+    assert {t for side in tastes.values() for t in side} == {-1.0, 1.0}
+
+
+def test_humans_like_sharpness_where_their_taste_says_so():
+    prompts, images, _ = pairs(2000)
+    better = human_reward(prompts, soften(images)) < human_reward(prompts, images)
+    wants_sharp = np.array([taste(p) > 0 for p in prompts])
+    assert better[wants_sharp].mean() > 0.8
+    assert better[~wants_sharp].mean() < 0.4
+
+
+def test_the_reward_saturates():
+    prompts, images, _ = pairs(2000)
+    rewards = human_reward(prompts, images)
+    assert rewards.min() >= -1.5 * 1.5 - 3
+    assert rewards.max() <= 1.5 * 1.5 + 1
+
+
+def test_choices_are_0_half_or_1_and_ties_exist():
+    prompts, first, second = pairs(2000)
+    choices = human_preferences(prompts, first, second, np.random.default_rng(0))
+    assert set(np.unique(choices)) == {0.0, 0.5, 1.0}
+    assert 0.005 < (choices == 0.5).mean() < 0.1
+    assert np.array_equal(choices, human_preferences(prompts, first, second, np.random.default_rng(0)))
+
+
+def test_the_same_picture_twice_is_a_tie():
+    prompts, first, _ = pairs(20)
+    assert (human_preferences(prompts, first, first, np.random.default_rng(0)) == 0.5).all()
+
+
+def test_swapping_the_pictures_turns_the_preference_round_in_expectation():
+    prompts, first, second = pairs(200)
+    rng = np.random.default_rng(1)
+    forward = np.mean([human_preferences(prompts, first, second, rng) for _ in range(50)], axis=0)
+    backward = np.mean([human_preferences(prompts, second, first, rng) for _ in range(50)], axis=0)
+    # The two means' sum has a standard error of at most 0.1 a pair, and 0.007 over all of them.
+    assert np.abs(forward + backward - 1).max() < 0.5
+    assert (forward + backward).mean() == pytest.approx(1, abs=0.03)
+
+
+def test_humans_mostly_choose_the_better_picture():
+    prompts, first, second = pairs(2000)
+    choices = human_preferences(prompts, first, second, np.random.default_rng(0))
+    gain = human_reward(prompts, second) - human_reward(prompts, first)
+    decided = choices != 0.5
+    assert 0.9 < ((gain > 0) == (choices == 1))[decided].mean() < 1
+
+
+def test_no_split_is_left_without_either_taste():
+    for split in ("train", "validation", "test"):
+        assert {taste(p) for p in prompts_of(split)} == {-1.0, 1.0}

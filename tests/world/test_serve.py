@@ -1,0 +1,148 @@
+"""Serving alone and for one command, in real processes and on a real terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from dedpo.errors import UserError
+from dedpo.world.serve import serve
+
+SERVE = "import sys; from dedpo.world.serve import serve; raise SystemExit(serve(int(sys.argv[1]), sys.argv[2:]))"
+# Reports that it is up, then counts its interrupts for half a second after the first and exits with 40 + their number.
+COUNT_INTERRUPTS = """
+import signal, sys, time
+seen = []
+signal.signal(signal.SIGINT, lambda *_: seen.append(1))
+print("up", flush=True)
+while not seen: time.sleep(0.01)
+time.sleep(0.5)
+sys.exit(40 + len(seen))
+"""
+
+
+def start(*command: str, port: int = 0, **options: object) -> subprocess.Popen[str]:
+    arguments = [sys.executable, "-c", SERVE, str(port), *command]
+    return subprocess.Popen(arguments, text=True, **options)  # type: ignore[call-overload, no-any-return]
+
+
+@contextlib.contextmanager
+def in_a_session(*command: str) -> Iterator[subprocess.Popen[str]]:
+    """The server in a session of its own, hence without our terminal; whatever it leaves behind fails the test."""
+    with start(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as process:
+        yield process
+        process.communicate(timeout=20)
+    left = [p for p in psutil.process_iter() if _session(p.pid) == process.pid]
+    assert left == []
+
+
+def _session(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return None
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_the_command_finds_the_server_in_its_environment_and_gives_the_exit_status(tmp_path: Path) -> None:
+    script = (
+        "import json, os, sys, urllib.request\n"
+        "env = {k: os.environ[k] for k in ('OPENAI_BASE_URL', 'OPENAI_API_KEY', 'DEDPO_ORACLE_URL', 'NO_PROXY')}\n"
+        "models = json.load(urllib.request.urlopen(env['OPENAI_BASE_URL'] + '/models'))\n"
+        "json.dump({'env': env, 'models': models}, open(sys.argv[1], 'w'))\n"
+        "sys.exit(7)"
+    )
+    former = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    assert serve(0, [sys.executable, "-c", script, str(tmp_path / "found")]) == 7
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == former
+    found = json.loads((tmp_path / "found").read_text())
+    url = found["env"]["DEDPO_ORACLE_URL"]
+    assert found["env"]["OPENAI_BASE_URL"] == f"{url}/v1"
+    assert found["env"]["OPENAI_API_KEY"] == "EMPTY"
+    assert "127.0.0.1" in found["env"]["NO_PROXY"].split(",")
+    assert len(found["models"]["data"]) == 3
+    assert is_free(int(url.rsplit(":", 1)[1]))
+
+
+def test_a_command_ended_by_a_signal_counts_as_in_a_shell() -> None:
+    assert serve(0, ["sh", "-c", "kill -9 $$"]) == 128 + 9
+
+
+def test_a_port_can_be_chosen_and_used_again_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+        with pytest.raises(UserError, match=rf"port {port} on 127.0.0.1: .*; choose another with --port, or 0"):
+            serve(port, ["true"])
+    assert serve(port, ["true"]) == 0
+    assert serve(port, ["true"]) == 0
+
+
+@pytest.mark.parametrize("command", ["/no/such/program", "/"])
+def test_a_command_that_cannot_start_is_named_and_the_server_is_gone(command: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+    with pytest.raises(UserError, match=rf"{command}: cannot be started"):
+        serve(port, [command])
+    assert is_free(port)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_alone_it_prints_what_a_shell_needs_and_stops_when_told(number: int) -> None:
+    with in_a_session() as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(6)]
+        exports = dict(re.findall(r"^export (\w+)=(.*)$", "".join(lines), re.M))
+        assert httpx.get(f"{exports['DEDPO_ORACLE_URL']}/health").status_code == 200
+        process.send_signal(number)
+    assert process.returncode == 0
+    assert is_free(int(exports["DEDPO_ORACLE_URL"].rsplit(":", 1)[1]))
+
+
+def test_sigterm_reaches_the_command_and_nothing_stays() -> None:
+    script = "trap 'echo told; exit 9' TERM; echo up; while :; do sleep 0.05; done"
+    with in_a_session("sh", "-c", script) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        process.terminate()
+        assert process.stdout.readline() == "told\n"
+    assert process.returncode == 9
+
+
+def test_sigint_without_a_terminal_reaches_the_command_once() -> None:
+    with in_a_session(sys.executable, "-c", COUNT_INTERRUPTS) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(signal.SIGINT)
+    assert process.returncode == 41
+
+
+def test_ctrl_c_on_a_terminal_reaches_the_command_once_and_it_is_waited_for() -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-c", SERVE, "0", sys.executable, "-c", COUNT_INTERRUPTS])
+    try:
+        while b"up" not in os.read(terminal, 100):
+            time.sleep(0.01)
+        os.write(terminal, b"\x03")
+        _, status = os.waitpid(pid, 0)
+    finally:
+        os.close(terminal)
+    assert os.waitstatus_to_exitcode(status) == 41
