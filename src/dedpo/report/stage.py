@@ -7,7 +7,7 @@ from typing import Any
 
 from dedpo.config import ReportConfig
 from dedpo.manifest import output_folder, write_json
-from dedpo.report import markdown, page
+from dedpo.report import markdown, page, training
 from dedpo.report.content import Content, build
 from dedpo.report.labels import means
 from dedpo.report.methods import REFERENCE, shown
@@ -27,7 +27,7 @@ def run(
     data: Path,
     out: Path,
 ) -> dict[str, Any]:
-    """Write report.html, report.md and metrics.json. Arms and training seeds are those of the scores' models.
+    """Write report.html, report.md, metrics.json and training.csv. Arms and training seeds are those of the scores' models.
 
     Args:
         primary: the arm that the answer is about, named before the results were seen.
@@ -49,6 +49,7 @@ def run(
         content = build(config, primary, sources, pictures)
         (partial / "report.html").write_text(page.render(content), encoding="utf-8")
         (partial / "report.md").write_text(markdown.render(content), encoding="utf-8")
+        (partial / "training.csv").write_text(training.table(sources.logs), encoding="utf-8")
         metrics = _metrics(content)
         write_json(partial / "metrics.json", metrics)
     return metrics

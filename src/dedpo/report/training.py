@@ -50,6 +50,17 @@ def curves(methods: Sequence[Method], logs: Mapping[Run, list[Json]]) -> dict[st
     return {key: lines for key, lines in drawn.items() if lines}
 
 
+def table(logs: Mapping[Run, list[Json]]) -> str:
+    """CSV of every step's loss, a row an arm, seed and step: for `dvc plots`."""
+    rows = [
+        f"{arm},{seed},{row.get('step')},{row.get('loss')}"
+        for (arm, seed), log in sorted(logs.items())
+        for row in log
+        if finite(row.get("loss")) is not None
+    ]
+    return "\n".join(["arm,seed,step,loss", *rows, ""])
+
+
 def _line(key: str, method: Method, logs: Mapping[Run, list[Json]]) -> Line | None:
     points = [
         (step, value)
