@@ -27,7 +27,7 @@ def run(
     data: Path,
     out: Path,
 ) -> dict[str, Any]:
-    """Write report.html, report.md, metrics.json and training.csv. Arms and training seeds are those of the scores' models.
+    """Write report.html, report.md, metrics.json and training.csv; arms and seeds are those of the scores' models.
 
     Args:
         primary: the arm that the answer is about, named before the results were seen.
