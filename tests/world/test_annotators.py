@@ -29,9 +29,8 @@ def agreement(name: str, pairs: tuple[list[prompts.Prompt], Images, Images]) -> 
     return float((said == (human == 1))[human != 0.5].mean())
 
 
-# Loose: the constants of the world are tuned for the demo, and these only say what kind of annotator each is.
 @pytest.mark.parametrize(
-    ("name", "low", "high"), [("biased-vlm", 0.65, 0.95), ("clip-like", 0.4, 0.6), ("random-flips", 0.72, 0.86)]
+    ("name", "low", "high"), [("biased-vlm", 0.83, 0.90), ("clip-like", 0.4, 0.6), ("random-flips", 0.72, 0.86)]
 )
 def test_agreement_with_humans(
     name: str, low: float, high: float, pairs: tuple[list[prompts.Prompt], Images, Images]
@@ -57,3 +56,14 @@ def test_the_flipped_answers_are_the_same_ones_at_every_asking(
     pairs: tuple[list[prompts.Prompt], Images, Images],
 ) -> None:
     assert (logits("random-flips", *pairs) == logits("random-flips", *pairs)).all()
+
+
+def test_the_biased_one_errs_on_paintings_alone(pairs: tuple[list[prompts.Prompt], Images, Images]) -> None:
+    asked, x, y = pairs
+    is_painting = np.array([p.finish == "painting" for p in asked])
+    shares = [
+        agreement("biased-vlm", ([p for p, k in zip(asked, keep, strict=True) if k], x[keep], y[keep]))
+        for keep in (is_painting, ~is_painting)
+    ]
+    assert shares[0] < 0.75
+    assert shares[1] > 0.9

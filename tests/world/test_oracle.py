@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from dedpo.world import render as renderer
-from dedpo.world.oracle import MEASURES, human_preferences, human_reward, measure, taste
-from dedpo.world.prompts import Prompt, every_prompt, prompts_of
+from dedpo.world.oracle import MEASURES, human_preferences, human_reward, measure
+from dedpo.world.prompts import Prompt, every_prompt
 from dedpo.world.render import render
 
 RED = Prompt("poster", "red", "circle", "white", False)
@@ -54,28 +54,16 @@ def test_the_right_colour_raises_adherence(monkeypatch):
     assert (measure([RED] * 200, images)["adherence"] > measure([BLUE] * 200, images)["adherence"]).all()
 
 
-def test_tastes_are_fixed_by_finish_and_shape_and_both_occur():
-    tastes = {(p.finish, p.shape): set() for p in every_prompt()}
-    for prompt in every_prompt():
-        tastes[prompt.finish, prompt.shape].add(taste(prompt))
-    assert len(tastes) == 16
-    assert all(len(t) == 1 for t in tastes.values())
-    assert {t for side in tastes.values() for t in side} == {-1.0, 1.0}
-
-
-def test_humans_like_sharpness_where_their_taste_says_so():
-    prompts, images, _ = pairs(2000)
-    better = human_reward(prompts, soften(images)) < human_reward(prompts, images)
-    wants_sharp = np.array([taste(p) > 0 for p in prompts])
-    assert better[wants_sharp].mean() > 0.8
-    assert better[~wants_sharp].mean() < 0.4
+def test_humans_like_crisp_pictures():
+    prompts, images, _ = pairs(500)
+    assert (human_reward(prompts, soften(images)) < human_reward(prompts, images)).mean() > 0.75
 
 
 def test_the_reward_saturates():
     prompts, images, _ = pairs(2000)
     rewards = human_reward(prompts, images)
-    assert rewards.min() >= -1.5 * 1.5 - 3
-    assert rewards.max() <= 1.5 * 1.5 + 1
+    assert rewards.min() >= -0.5 * 1.5 - 3
+    assert rewards.max() <= 0.5 * 1.5 + 1
 
 
 def test_choices_are_0_half_or_1_and_ties_exist():
@@ -107,8 +95,3 @@ def test_humans_mostly_choose_the_better_picture():
     gain = human_reward(prompts, second) - human_reward(prompts, first)
     decided = choices != 0.5
     assert 0.9 < ((gain > 0) == (choices == 1))[decided].mean() < 1
-
-
-def test_no_split_is_left_without_either_taste():
-    for split in ("train", "validation", "test"):
-        assert {taste(p) for p in prompts_of(split)} == {-1.0, 1.0}

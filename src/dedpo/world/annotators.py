@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from dedpo.world.oracle import measure, reward, taste
+from dedpo.world.oracle import SHARP_WEIGHT, human_reward, measure, reward
 from dedpo.world.prompts import Prompt
 from dedpo.world.render import Images
 
@@ -17,21 +17,14 @@ Annotator = Callable[[Prompt, Images, Images], float]
 
 CONFIDENCE: Final = 6.0
 POSITION_BIAS: Final = 0.5
-# The cells in which the biased annotator takes the wrong side: it wants these paintings sharp, humans want them soft.
+# What the biased annotator gets wrong: it wants these soft, humans want everything crisp.
 BIASED_FINISH: Final = "painting"
-BIASED_SHAPES: Final = ("circle", "square")
-
-
-def biased_taste(prompt: Prompt) -> float:
-    """As a human's, but sharp wherever the prompt is one of the biased cells."""
-    is_biased = prompt.finish == BIASED_FINISH and prompt.shape in BIASED_SHAPES
-    return 1.0 if is_biased else taste(prompt)
 
 
 def biased_vlm(prompt: Prompt, first: Images, second: Images) -> float:
-    """A vision-language model that mostly agrees, errs on whole groups of prompts, and leans to the first picture."""
-    measures = measure([prompt, prompt], np.stack([first, second]))
-    rewards = reward(measures, np.full(2, biased_taste(prompt)))
+    """A vision-language model that mostly agrees, errs on one kind of prompt, and leans to the first picture."""
+    weight = -SHARP_WEIGHT if prompt.finish == BIASED_FINISH else SHARP_WEIGHT
+    rewards = reward(measure([prompt, prompt], np.stack([first, second])), weight)
     return float(CONFIDENCE * (rewards[1] - rewards[0])) - POSITION_BIAS
 
 
@@ -43,7 +36,7 @@ def clip_like(prompt: Prompt, first: Images, second: Images) -> float:
 
 def random_flips(prompt: Prompt, first: Images, second: Images) -> float:
     """A human's taste with one answer in five turned round, the same ones at every asking, whatever the order shown."""
-    rewards = reward(measure([prompt, prompt], np.stack([first, second])), np.full(2, taste(prompt)))
+    rewards = human_reward([prompt, prompt], np.stack([first, second]))
     pair = sorted([first.tobytes(), second.tobytes()])
     is_flipped = hashlib.sha256(b"".join(pair)).digest()[0] < 0.2 * 256
     return float(CONFIDENCE * (rewards[1] - rewards[0])) * (-1 if is_flipped else 1)

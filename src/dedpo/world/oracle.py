@@ -6,7 +6,6 @@ Humans and annotators are functions of (prompt, pixels) and of nothing else, so 
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,8 +15,10 @@ from dedpo.world.render import RGB, SIZE, Floats, Images, render
 
 MEASURES = ("sharp", "adherence", "chroma", "bright")
 CALIBRATION_RENDERS = 4096
-# σ(SHARPNESS_OF_CHOICE · Δreward) is the chance that a human picks the better picture.
-SHARPNESS_OF_CHOICE = 6.0
+SHARP_WEIGHT = 0.5
+# σ(DECISIVENESS · Δreward) is the chance that a human picks the better picture.
+DECISIVENESS = 6.0
+# Where two pictures are as good as each other to this much, a human calls it a tie.
 INDIFFERENCE = 0.05
 
 
@@ -68,20 +69,14 @@ def measure(prompts: Sequence[Prompt], images: Images) -> dict[str, Floats]:
     return {name: np.clip((raw[name] - mean) / sd, -3, 3) for name, (mean, sd) in _calibration().items()}
 
 
-def taste(prompt: Prompt) -> float:
-    """+1 where humans want this prompt sharp, −1 where they want it soft; a coin drawn once per cell."""
-    cell = f"{prompt.finish}/{prompt.shape}"
-    return 1.0 if hashlib.sha256(f"taste 3 {cell}".encode()).digest()[0] % 2 else -1.0
-
-
-def reward(measures: dict[str, Floats], tastes: Floats) -> Floats:
-    """1.5·taste·sharpness + adherence; both saturate, so that moving far does not pay. Shape (n,)."""
-    return 1.5 * tastes * np.clip(measures["sharp"], -1.5, 1.5) + np.clip(measures["adherence"], -3, 1)
+def reward(measures: dict[str, Floats], sharp_weight: Floats | float) -> Floats:
+    """sharp_weight·sharpness + adherence, shape (n,); both saturate, so that moving ever further does not pay."""
+    return sharp_weight * np.clip(measures["sharp"], -1.5, 1.5) + np.clip(measures["adherence"], -3, 1)
 
 
 def human_reward(prompts: Sequence[Prompt], images: Images) -> Floats:
-    """How much humans like each picture, about −5 to 3.25; shape (n,)."""
-    return reward(measure(prompts, images), np.array([taste(p) for p in prompts]))
+    """How much humans like each picture: crisp edges, and above all the colours they asked for. Shape (n,)."""
+    return reward(measure(prompts, images), SHARP_WEIGHT)
 
 
 def human_preferences(
@@ -89,6 +84,6 @@ def human_preferences(
 ) -> Floats:
     """One human's choice a pair: 0, ½ (a tie, where the two are as good) or 1; shape (n,)."""
     gain = human_reward(prompts, images_1) - human_reward(prompts, images_0)
-    chance = 1 / (1 + np.exp(-SHARPNESS_OF_CHOICE * gain))
+    chance = 1 / (1 + np.exp(-DECISIVENESS * gain))
     choice = (rng.random(len(gain)) < chance).astype(float)
     return np.where(np.abs(gain) < INDIFFERENCE, 0.5, choice)
