@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,10 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent
-COMMANDS = ["data", "label", "targets", "train", "sample", "score", "report", "world", "config", "doctor"]
+COMMANDS = [
+    "data", "label", "bias", "dashboard", "targets", "train", "sample",
+    "score", "judge", "report", "world", "submit", "config", "doctor",
+]  # fmt: skip
 
 
 def _run(*arguments: str, cwd: Path = REPOSITORY, **options: object) -> subprocess.CompletedProcess[str]:
@@ -24,7 +28,9 @@ def test_help_names_every_command_and_the_exit_codes() -> None:
     assert "Exit codes: 0 done, 1 our fault, 2 something for you to put right" in " ".join(done.stdout.split())
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, "data import", "data split", "world build", "world pairs", "world serve"])
+@pytest.mark.parametrize(
+    "name", [*COMMANDS, "data import", "data split", "world build", "world build-clip", "world pairs", "world serve"]
+)
 def test_every_command_explains_itself(name: str) -> None:
     done = _run(*name.split(), "--help")
     assert done.returncode == 0
@@ -99,9 +105,12 @@ def test_config_writes_and_keeps_the_comments(tmp_path: Path) -> None:
 
 def test_doctor_says_what_is_there(tmp_path: Path) -> None:
     environment = {"COLUMNS": "200", "PATH": "", "OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "OPENAI_API_KEY": "s3cret"}
+    environment |= {"GEMINI_BASE_URL": "http://127.0.0.1:9", "GEMINI_API_KEY": "s3cret"}
     done = _run("doctor", cwd=tmp_path, env=environment)
     assert done.returncode == 0
     for word in ("python", "memory", "disk", "torch", "GPU", "extra 'train'"):
         assert word in done.stdout
     assert "http://127.0.0.1:9/v1: " in done.stdout, "an endpoint that does not answer is named"
+    assert "http://127.0.0.1:9: " in done.stdout
+    assert re.search(r"ok .*\$GEMINI_API_KEY .* set", done.stdout)
     assert "s3cret" not in done.stdout

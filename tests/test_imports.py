@@ -13,15 +13,20 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "dedpo"
 STAGES = {p.parent.name for p in SOURCE.glob("*/stage.py")}
 # What stages may share: settings, contract, and small tools without a stage's knowledge.
-SHARED = {"config", "tables", "manifest", "errors", "images", "rng", "progress", "diffusion", "stats"}
+SHARED = {
+    "config", "tables", "columns", "manifest", "errors", "images", "rng", "progress", "diffusion", "device", "stats",
+    "store", "tally", "workers",
+}  # fmt: skip
 # Heavy module → the only files that may import it while they themselves are being imported.
 HEAVY = {
     "torch": {
         "diffusion.py", "train/backbone.py", "train/cache.py", "train/checkpoint.py", "train/loop.py",
         "train/objective.py", "sample/sampler.py", "world/base_model.py",
+        "device.py", "score/aesthetic.py", "score/clip.py", "score/hpsv2.py", "score/local.py", "score/metrics.py",
+        "score/weights.py", "world/clip_model.py",
     },
     "diffusers": {"diffusion.py", "train/loop.py", "sample/sampler.py", "world/base_model.py"},
-    "transformers": {"diffusion.py", "world/base_model.py"},
+    "transformers": {"diffusion.py", "score/clip.py", "world/base_model.py", "world/clip_model.py"},
     "accelerate": {"train/loop.py"},
     "openai": {"label/client.py"},
     "httpx": {"score/oracle.py"},
@@ -30,10 +35,11 @@ HEAVY = {
     "starlette": {"world/server.py"},
     "uvicorn": {"world/serve.py"},
     "scipy": set(),
-    "evidently": set(),
+    "evidently": {"bias/evidently_report.py"},
     "kfp": set(),
-    "google": set(),
-    "pandas": set(),
+    "google": {"judge/client.py"},
+    "httpx2": {"judge/client.py"},
+    "pandas": {"bias/evidently_report.py"},
     "ruamel": set(),
 }  # fmt: skip
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -98,9 +104,14 @@ def test_heavy_imports_wait_in_one_module(path: Path) -> None:
         assert allowed is None or place in allowed, f"{place} imports {module} when it is imported"
 
 
+def test_only_submitting_knows_kubeflow() -> None:
+    knowing = {p.relative_to(SOURCE).as_posix() for p in FILES for m in _imports(p, at_import=False) if "kfp" in m}
+    assert knowing == {"ops/submit.py"}
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(SOURCE).as_posix())
 def test_a_file_can_be_read_in_one_go(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 320
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 350
 
 
 def test_stages_import_without_anything_heavy() -> None:

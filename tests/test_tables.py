@@ -45,6 +45,11 @@ ROWS = {
     "scores": [
         {"model": "dedpo", "prompt_id": "0", "seed": 0, "metric": m, "value": -1.5} for m in ("oracle", "clip")
     ],
+    "verdicts": [
+        {"judge": "gemini", "model_0": "dpo-0", "model_1": "dedpo-0", "prompt_id": "0", "seed": 0, "criterion": c,
+         "order": "10", "winner": w, "rationale": "It is sharper.", "error": None}
+        for c, w in (("visual_appeal", "1"), ("prompt_alignment", "tie"))
+    ],
 }  # fmt: skip
 BAD_VALUES = [
     ("pairs", "prompt", "", "'' must not be empty"),
@@ -62,6 +67,8 @@ BAD_VALUES = [
     ("targets", "a", float("inf"), "inf must be finite"),
     ("targets", "b", float("nan"), "nan must be finite"),
     ("scores", "value", float("nan"), "nan must be finite"),
+    ("verdicts", "order", "first", "'first' must be '01' or '10'"),
+    ("verdicts", "winner", "2", "'2' must be '0', '1' or 'tie'"),
 ]
 
 every_table = pytest.mark.parametrize("name", list(TABLES))

@@ -17,6 +17,7 @@ from dedpo.errors import UserError
 
 Arm = Literal["sft", "dpo_human", "dpo_all_human", "dpo_synthetic", "dpo_synthetic_split", "dedpo", "dedpo_tuned"]
 ARMS: tuple[Arm, ...] = get_args(Arm)
+Metric = Literal["human_oracle", "adherence", "clipscore", "pickscore", "aesthetic", "hpsv2.0", "hpsv2.1"]
 
 
 class Section(BaseModel):
@@ -64,6 +65,23 @@ class LabelConfig(Section):
     """Seconds for one request."""
     max_failures: float = Field(0.05, ge=0, le=1)
     """Share of pairs without an answer above which the stage fails (what was answered is kept)."""
+
+
+class BiasConfig(Section):
+    """Where the annotator differs from people (`dedpo bias`)."""
+
+    min_support: int = Field(10, ge=1)
+    """A word is tested if so many prompts have it, and as many have it not."""
+    permutations: int = Field(10_000, ge=100)
+    """Of the prompts, in the words' test; more are made where there are too many words for so few."""
+    bootstrap: int = Field(2000, ge=100)
+    """Draws of prompts for the intervals."""
+    alpha: float = Field(0.05, gt=0, lt=1)
+    """A word or property is flagged if its p-value is at most this after Benjamini–Hochberg."""
+    seed: int = Field(0, ge=0)
+    """Seed of permutations and bootstrap."""
+    workspace: str = "outputs/evidently"
+    """The Evidently workspace that each run is added to; `dedpo dashboard` shows it."""
 
 
 class TargetsConfig(Section):
@@ -121,13 +139,65 @@ class SampleConfig(Section):
 
 
 class ScoreConfig(Section):
-    """Metrics of the samples (`dedpo score`)."""
+    """Metrics of the samples (`dedpo score`). Weights are named by a folder or file here, or by hub id."""
 
+    metrics: list[Metric] = Field(["human_oracle", "adherence"], min_length=1)
+    """What to measure: the first two at the endpoint `oracle_url`, the others by models that run here."""
     oracle_url: str | None = None
     """A scoring endpoint that answers POST /v1/score; null: $DEDPO_ORACLE_URL."""
     concurrency: int = Field(8, ge=1)
     timeout: float = Field(60.0, gt=0)
     """Seconds for one request."""
+    clipscore_model: str = "openai/clip-vit-large-patch14"
+    """clipscore: a transformers CLIPModel with its tokenizer and image processor."""
+    pickscore_model: str = "yuvalkirstain/PickScore_v1"
+    """pickscore: a transformers CLIPModel."""
+    pickscore_processor: str = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
+    """pickscore: its tokenizer and image processor."""
+    aesthetic_model: str = "openai/clip-vit-large-patch14"
+    """aesthetic: the CLIPModel whose image embedding the head reads."""
+    aesthetic_head: str = "camenduru/improved-aesthetic-predictor/sac+logos+ava1-l14-linearMSE.pth"
+    """aesthetic: the head's .safetensors or .pth file, or owner/name/file on the hub."""
+    hpsv2_model: str = "xswu/HPSv2"
+    """hpsv2.0, hpsv2.1: where the published .pt files are, or a CLIPModel folder that was converted from one."""
+    hpsv2_base: str = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
+    """hpsv2.0, hpsv2.1: architecture and tokenizer (its weights are not loaded)."""
+    trusted_sha256: list[str] = []
+    """SHA-256 of .pt and .pth files that may be opened; that of the published aesthetic head is known already."""
+    batch_size: int = Field(32, ge=1)
+    """Pictures at a time, in the models that run here."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of the models that run here; the halves need CUDA."""
+
+
+class JudgeConfig(Section):
+    """A judge behind Gemini's API, for evaluation only (`dedpo judge`)."""
+
+    base_url: str | None = None
+    """Where the judge answers; null: $GEMINI_BASE_URL, else Google. Key: $GEMINI_API_KEY, else $GOOGLE_API_KEY."""
+    model: str = Field("gemini-2.5-flash", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """The model's name there; it becomes the judge's name."""
+    rivals: list[Arm | Literal["reference"]] = Field(["dpo_synthetic", "dpo_human", "reference"], min_length=1)
+    """Whom the primary arm is compared with; arms that the run does not have are left out."""
+    prompts: int = Field(200, ge=1)
+    """How many prompts to draw by `seed`, one picture of each model for every one; all, if there are fewer."""
+    seed: int = Field(0, ge=0)
+    """Seed of the drawn prompts and of which picture is shown first."""
+    thinking_budget: int | None = Field(0, ge=-1)
+    """Tokens of thought before an answer: 0 none, -1 as the model likes, null not sent; thoughts are billed."""
+    price_input: float = Field(0.30, ge=0)
+    """US dollars for a million tokens sent (ai.google.dev/gemini-api/docs/pricing: gemini-2.5-flash)."""
+    price_output: float = Field(2.50, ge=0)
+    """US dollars for a million tokens answered, thoughts included."""
+    concurrency: int = Field(8, ge=1)
+    """Requests in flight."""
+    max_retries: int = Field(6, ge=0)
+    """Retries of one request on 408, 429, 5xx and timeouts, after 1, 2, 4, … s: six outlast a quota's minute."""
+    timeout: float = Field(120.0, gt=0)
+    """Seconds for one request."""
+    max_failures: float = Field(0.05, ge=0, le=1)
+    """Share of comparisons without a verdict above which the stage fails (what was answered is kept)."""
 
 
 class ReportConfig(Section):
@@ -151,15 +221,17 @@ class Config(Section):
     world: WorldConfig = WorldConfig()
     data: DataConfig = DataConfig()
     label: LabelConfig = LabelConfig()
+    bias: BiasConfig = BiasConfig()
     targets: TargetsConfig = TargetsConfig()
     train: TrainConfig = TrainConfig()
     sample: SampleConfig = SampleConfig()
     score: ScoreConfig = ScoreConfig()
+    judge: JudgeConfig = JudgeConfig()
     report: ReportConfig = ReportConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
-        for name, values in (("seeds", self.seeds), ("arms", self.arms)):
+        for name, values in (("seeds", self.seeds), ("arms", self.arms), ("score.metrics", self.score.metrics)):
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} holds a value twice: {values}")
         if self.primary not in self.arms:
@@ -178,7 +250,15 @@ def load(path: Path | None, overrides: list[str] | None = None) -> Config:
     tree = _read_yaml(path) if path is not None else {}
     for item in overrides or []:
         _override(tree, item)
-    place = str(path) if path is not None else "the settings"
+    return check(tree, str(path) if path is not None else "the settings")
+
+
+def check(tree: dict[str, Any], place: str) -> Config:
+    """The settings in a tree of sections.
+
+    Raises:
+        UserError: an unknown key or a value out of range; names the key and `place`.
+    """
     try:
         return Config.model_validate(tree)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Loading diffusers pipelines and choosing a device: shared by training and sampling."""
+"""Loading diffusers pipelines: shared by training and sampling."""
 
 from __future__ import annotations
 
@@ -47,14 +47,3 @@ def check_name(model: str, place: str) -> None:
     """
     if not Path(model).is_dir() and (model.startswith((".", "/")) or model.count("/") != 1):
         raise UserError(f"{place}: {model}: no such folder; name a diffusers folder or a hub id such as 'owner/name'")
-
-
-def device(name: str) -> torch.device:
-    """'auto' is CUDA where there is a GPU, else the CPU.
-
-    Raises:
-        UserError: 'cuda' without a GPU.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("device 'cuda': torch sees no GPU here; see 'dedpo doctor', or set device to 'auto'")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

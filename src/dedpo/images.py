@@ -52,10 +52,15 @@ def data_url(data: bytes) -> str:
     Raises:
         ValueError: none of `FORMATS`, judging by the first bytes.
     """
-    return f"data:{_mime_type(data)};base64,{base64.b64encode(data).decode()}"
+    return f"data:{mime_type(data)};base64,{base64.b64encode(data).decode()}"
 
 
-def _mime_type(data: bytes) -> str:
+def mime_type(data: bytes) -> str:
+    """The media type by the first bytes, such as 'image/png'.
+
+    Raises:
+        ValueError: none of `FORMATS`.
+    """
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
     if data.startswith(b"\xff\xd8\xff"):

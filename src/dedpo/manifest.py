@@ -25,7 +25,9 @@ from dedpo.errors import UserError
 
 MANIFEST: Final = "manifest.json"
 _REQUEST: Final = ".request.json"
-_TRACKED_VERSIONS: Final = ("numpy", "pyarrow", "torch", "diffusers", "transformers", "accelerate", "openai")
+_TRACKED_VERSIONS: Final = (
+    "numpy", "pyarrow", "torch", "diffusers", "transformers", "accelerate", "openai", "google-genai",
+)  # fmt: skip
 
 
 @contextmanager

@@ -6,7 +6,7 @@ A violated rule raises `UserError` that names the file, the row and the column.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -15,37 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dedpo.columns import Check, between, finite, not_empty, one_of
 from dedpo.errors import UserError
 
 # The `datasets` library's Image convention, so that a shard opens there as pictures.
 IMAGE: Final = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-
-Check = Callable[[pa.ChunkedArray], pa.ChunkedArray]
-
-
-def between(low: float, high: float, *, low_open: bool = False) -> Check:
-    """A column check: True where low ≤ value ≤ high (low < value if `low_open`); NaN fails."""
-
-    def check(column: pa.ChunkedArray) -> pa.ChunkedArray:
-        above = pc.greater(column, low) if low_open else pc.greater_equal(column, low)
-        return pc.and_(above, pc.less_equal(column, high))
-
-    return check
-
-
-def finite(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column check: True where the value is neither NaN nor infinite."""
-    return pc.is_finite(column)
-
-
-def one_of(*values: str) -> Check:
-    """A column check: True where the value is one of `values`."""
-    return lambda column: pc.is_in(column, pa.array(values))
-
-
-def not_empty(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column check: True where the text is not empty."""
-    return pc.greater(pc.binary_length(column), 0)
 
 
 @dataclass(frozen=True)
@@ -162,7 +136,29 @@ SCORES = Table(
     {"value": (finite, "must be finite")},
 )
 
-TABLES: Final = {t.name: t for t in (PAIRS, RATINGS, SPLITS, LABELS, TARGETS, SAMPLES, SCORES)}
+VERDICTS = Table(
+    "verdicts",
+    ("judge", "model_0", "model_1", "prompt_id", "seed", "criterion"),
+    _schema(
+        ("judge", pa.string()),
+        ("model_0", pa.string()),
+        ("model_1", pa.string()),
+        ("prompt_id", pa.string()),
+        ("seed", pa.int64()),
+        ("criterion", pa.string()),
+        # '01': model_0's picture was shown first; what the rationale calls first is as shown.
+        ("order", pa.string()),
+        ("winner", pa.string(), _NULL),
+        ("rationale", pa.string(), _NULL),
+        ("error", pa.string(), _NULL),
+    ),
+    {
+        "order": (one_of("01", "10"), "must be '01' or '10'"),
+        "winner": (one_of("0", "1", "tie"), "must be '0', '1' or 'tie'"),
+    },
+)
+
+TABLES: Final = {t.name: t for t in (PAIRS, RATINGS, SPLITS, LABELS, TARGETS, SAMPLES, SCORES, VERDICTS)}
 
 
 def validate(table: pa.Table, rule: Table, place: str) -> pa.Table:

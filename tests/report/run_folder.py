@@ -35,7 +35,14 @@ def write(
     with _output(root / "data", "data import") as folder:
         write_json(folder / "summary.json", {"pairs": 200, "note": "<script>alert(2)</script>"})
     with _output(root / "labels", "label") as folder:
-        write_json(folder / "summary.json", {"annotator": "vlm", "failed": 2})
+        write_json(folder / "summary.json", {"annotator": "vlm", "failed": 2, "requests": 4004})
+    with _output(root / "bias", "bias") as folder:
+        write_json(folder / "bias.json", bias())
+        (folder / "bias.html").write_text("<!doctype html>")
+    with _output(root / "verdicts", "judge") as folder:
+        tables.write(verdicts(prompts, seeds[0]), tables.VERDICTS, folder / "verdicts.parquet")
+        took = {"requests": 40, "input_tokens": 20_000, "output_tokens": 900, "dollars": 0.00825}
+        write_json(folder / "summary.json", {"judge": "a-judge"} | took)
     for seed in seeds:
         with _output(root / "targets" / str(seed), "targets") as folder:
             for arm in ARMS:
@@ -48,7 +55,7 @@ def write(
                 )
                 (folder / "metrics.jsonl").write_text("".join(json.dumps(_log(i, arm)) + "\n" for i in range(100)))
     return {"primary": "dedpo_tuned"} | {
-        name: root / name for name in ("samples", "scores", "policies", "targets", "labels", "data")
+        name: root / name for name in ("samples", "scores", "policies", "targets", "labels", "data", "bias", "verdicts")
     }
 
 
@@ -67,6 +74,68 @@ def targets(arm: str, seed: int) -> dict[str, Any]:
         "warnings": [f"<b>weak</b> annotator for {arm}"] if arm == "dedpo" else [],
         "set_aside": 0,
     }
+
+
+def bias(word: str = "painting") -> dict[str, Any]:
+    """One bias.json: the annotator leans to the softer image where a prompt has `word`."""
+
+    def share(value: float) -> dict[str, float]:
+        return {"value": value, "low": value - 0.08, "high": value + 0.08}
+
+    def panel(title: str, humans: Sequence[float], annotators: Sequence[float]) -> dict[str, Any]:
+        bins = [
+            {"x": x, "n": 90, "human": share(h), "annotator": share(a)}
+            for x, h, a in zip((-1.4, -0.5, 0.0, 0.5, 1.4), humans, annotators, strict=True)
+        ]
+        return {"title": title, "n": 450, "bins": bins}
+
+    people = (0.19, 0.35, 0.45, 0.61, 0.82)
+    return {
+        "annotator": "vlm",
+        "headline": f"vlm errs on prompts with “{word}”: it agrees with people on 64 % of them and on 91 % of the "
+        "others; there it prefers the softer image where people prefer the sharper (sharpness).",
+        "agreement": share(0.85) | {"n": 2000, "kappa": 0.703},
+        "ceiling": None,
+        "position_bias": share(0.0) | {"consistency": share(0.9), "n": 2000},
+        "properties": [],
+        "picture": {
+            "property": "sharpness",
+            "word": word,
+            "panels": [
+                panel(f"prompts with “{word}”", people, (0.7, 0.66, 0.48, 0.46, 0.24)),
+                panel("all other prompts", people, (0.17, 0.33, 0.46, 0.63, 0.84)),
+            ],
+        },
+        "words": [
+            {"word": w, "n_prompts": 80, "disagreement": d, "disagreement_without": 0.1, "lift": d - 0.1}
+            | {"low": d - 0.15, "high": d - 0.05, "flagged": d > 0.2}
+            for w, d in ((word, 0.36), ("photo", 0.12))
+        ],
+    }
+
+
+def verdicts(
+    prompts: Sequence[str], seed: int, rationale: str = "<script>alert(3)</script> | [a](http://evil.example/)"
+) -> pa.Table:
+    """Of three rivals and three criteria: the primary arm wins of four prompts two, ties one and loses one."""
+    rows = [
+        {
+            "judge": "a-judge",
+            "model_0": rival,
+            "model_1": f"dedpo_tuned-{seed}",
+            "prompt_id": _id(prompt),
+            "seed": 0,
+            "criterion": criterion,
+            "order": "01" if i % 2 else "10",
+            "winner": ("1", "1", "tie", "0")[i % 4],
+            "rationale": rationale,
+            "error": None,
+        }
+        for rival in (f"dpo_synthetic-{seed}", f"dpo_human-{seed}", "reference")
+        for criterion in ("general_preference", "prompt_alignment", "visual_appeal")
+        for i, prompt in enumerate(prompts)
+    ]
+    return pa.Table.from_pylist(rows, schema=tables.VERDICTS.schema)
 
 
 def _output(path: Path, stage: str) -> Any:

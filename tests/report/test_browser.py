@@ -57,6 +57,9 @@ def test_the_page_opens_quietly_and_fits(browser: Any, page_url: str, width: int
     assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
     assert page.evaluate("document.images.length") == 16 * 6
     assert page.evaluate("[...document.querySelectorAll('svg')].every(s => s.getBoundingClientRect().height > 50)")
+    bars = page.evaluate("[...document.querySelectorAll('.split')].map(s => s.getBoundingClientRect().width)")
+    assert len(bars) == 5 + 3 * (3 + 1), "of the metric against each rival; of the judge, and the metric again"
+    assert min(bars) > 100
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     context.close()
 

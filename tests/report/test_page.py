@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dedpo.config import ReportConfig
+from dedpo.manifest import write_json
 from dedpo.report import charts, page, stage, store
 from dedpo.report.summary import Estimate
 from tests.report import run_folder
@@ -37,6 +38,11 @@ def parse(html: str) -> Tags:
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("hostile")
     inputs = run_folder.write(root, seeds=(0,), prompts=run_folder.HOSTILE)
+    write_json(
+        root / "bias/bias.json",
+        run_folder.bias(word="<img src=x onerror=alert(4)>" + "w" * 10_000)
+        | {"annotator": "<script>alert(5)</script>"},
+    )
     stage.run(ReportConfig(), **inputs, out=root / "report")
     return root / "report"
 
@@ -48,6 +54,9 @@ def test_hostile_prompts_are_inert(hostile: Path) -> None:
     assert not [name for _, attributes in tags.found for name in attributes if name.startswith("on")]
     for text in ("<script>alert(1)</script>", "<script>alert(2)</script>", "=cmd()", "{{ 7*7 }}", "<b>weak</b>"):
         assert text in tags.text
+    assert "<img src=x" in tags.text
+    assert "alert(3)" not in html
+    assert "w" * 1_000 not in html
     assert "x" * 10_000 not in html
     assert "(10,000 characters)" in tags.text
 
@@ -68,6 +77,8 @@ def test_markdown_is_inert(hostile: Path) -> None:
     assert "&lt;script\\>" in text
     assert "\\[a\\](http\\://evil" in text
     assert "x" * 10_000 not in text
+    assert "<img" not in text
+    assert "w" * 1_000 not in text
     assert "\\|" in text
 
 
@@ -77,7 +88,7 @@ def test_every_picture_has_an_alternative_text(hostile: Path) -> None:
     assert len(pictures) == 4 * 6
     assert all(p["alt"] for p in pictures)
     drawn = [attributes for tag, attributes in tags.found if tag == "svg"]
-    assert len(drawn) == 6
+    assert len(drawn) == 8
     assert all(d["role"] == "img" and d["aria-label"] for d in drawn)
 
 
@@ -103,6 +114,19 @@ def test_charts_are_deterministic_and_follow_the_pages_colours() -> None:
     assert "http" not in svg
     assert "<style" not in svg
     assert 'aria-label="says &quot;&lt;hi&gt;&quot;"' in svg
+
+
+def test_a_picture_of_the_bias_escapes_its_texts() -> None:
+    side = charts.Side("#ff0000", [-1.0, 1.0], [0.2, 0.8], [0.1, 0.7], [0.3, 0.9])
+    svg = charts.choices([side, side], "<b>sharp</b>" * 9, 2, 'says "<hi>"')
+    assert "<b>" not in svg
+    assert "&lt;b&gt;" in svg
+    assert 'aria-label="says &quot;&lt;hi&gt;&quot;"' in svg
+
+
+@pytest.mark.parametrize(("dollars", "text"), [(None, "–"), (0, "$0.00"), (0.00825, "$0.0083"), (1234.5, "$1,234.50")])
+def test_money(dollars: float | None, text: str) -> None:
+    assert page.money(dollars) == text
 
 
 def test_charts_stand_missing_intervals_and_single_points() -> None:

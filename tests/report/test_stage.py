@@ -11,7 +11,7 @@ import pytest
 from dedpo import tables
 from dedpo.config import ReportConfig
 from dedpo.errors import UserError
-from dedpo.manifest import read_manifest
+from dedpo.manifest import read_manifest, write_json
 from dedpo.report import stage
 from tests.report import run_folder
 
@@ -37,16 +37,49 @@ def test_a_complete_run(seeds: tuple[int, ...], kind: str, n: int, tmp_path: Pat
     assert "DeDPO tuned beats DPO + synthetic by" in html
     assert ("over prompts only</b>" in html) == (len(seeds) == 1)
     assert len(html) < 1_000_000
+    assert metrics["bias"] == {"agreement": run_folder.bias()["agreement"]}
+    assert set(metrics["judge"]) == {"dpo_synthetic", "dpo_human", "reference"}
+    shares = metrics["judge"]["dpo_human"]["general_preference"]
+    assert (shares["win"], shares["tie"], shares["loss"], shares["n"]) == (0.5, 0.25, 0.25, 12)
+    assert shares["low"] < shares["win_rate"] == 0.625 < shares["high"]
+    assert "vlm errs on prompts with “painting”" in html
+    assert f"<code>{tmp_path / 'bias/bias.html'}</code>" in html
+    assert "comparisons in which both name a winner" in html
+    assert "$0.0083" in html
+    assert "4,004" in html
     text = (tmp_path / "report/report.md").read_text()
     assert "# DeDPO tuned beats DPO + synthetic by" in text
     assert "not available" not in text
+    assert "| DPO human | General Preference | 50" in text
+
+
+def test_without_judge_and_bias(tmp_path: Path) -> None:
+    inputs = run_folder.write(tmp_path, seeds=(0,))
+    del inputs["bias"], inputs["verdicts"]
+    metrics = stage.run(ReportConfig(), **inputs, out=tmp_path / "report")
+    assert (metrics["judge"], metrics["bias"]) == ({}, {})
+    html = (tmp_path / "report/report.html").read_text()
+    assert "Verdicts of a judge: not available." in html
+    assert "The bias report: not available." in html
+    assert not {"bias", "verdicts"} & set(read_manifest(tmp_path / "report")["inputs"])
+
+
+def test_a_bias_without_a_property_shows_words(tmp_path: Path) -> None:
+    inputs = run_folder.write(tmp_path, seeds=(0,))
+    facts = run_folder.bias() | {"picture": None, "agreement": None}
+    write_json(tmp_path / "bias/bias.json", facts)
+    metrics = stage.run(ReportConfig(), **inputs, out=tmp_path / "report")
+    assert metrics["bias"] == {}
+    assert "Agreement on prompts with a word: painting 0.640" in (tmp_path / "report/report.html").read_text()
 
 
 def test_the_manifest_names_what_the_report_was_made_from(tmp_path: Path) -> None:
     inputs = run_folder.write(tmp_path, seeds=(3,))
     stage.run(ReportConfig(), **inputs, out=tmp_path / "report")
     named = read_manifest(tmp_path / "report")["inputs"]
-    assert {"scores", "samples", "data", "labels", "targets, seed 3", "policy sft, seed 3"} <= set(named)
+    assert {"scores", "samples", "data", "labels", "bias", "verdicts", "targets, seed 3", "policy sft, seed 3"} <= set(
+        named
+    )
 
 
 def test_the_same_run_gives_the_same_page(tmp_path: Path) -> None:
@@ -64,7 +97,9 @@ def test_the_same_run_gives_the_same_page(tmp_path: Path) -> None:
         ["targets"],
         ["labels"],
         ["data"],
-        ["samples", "policies", "targets", "labels", "data"],
+        ["bias"],
+        ["verdicts"],
+        ["samples", "policies", "targets", "labels", "data", "bias", "verdicts"],
     ],
 )
 def test_missing_pieces_are_said_to_be_missing(gone: list[str], tmp_path: Path) -> None:
@@ -77,16 +112,27 @@ def test_missing_pieces_are_said_to_be_missing(gone: list[str], tmp_path: Path) 
     assert "not available" in (tmp_path / "report/report.html").read_text()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", '{"drift": NaN, "accuracy": 3, "n_eff": "many", "warnings": 3}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[1]",
+        '{"drift": NaN, "accuracy": 3, "n_eff": "many", "warnings": 3}',
+        '{"headline": "h", "agreement": [], "words": [{}], "picture": {"property": 2, "panels": [{"bins": [3]}]}}',
+    ],
+)
 def test_broken_pieces_do_not_break_the_page(text: str, tmp_path: Path) -> None:
     inputs = run_folder.write(tmp_path, seeds=(0,))
     for path in (
         *tmp_path.glob("policies/0/*/metrics.json*"), *tmp_path.glob("targets/0/*/targets.json"),
-        tmp_path / "labels/summary.json", tmp_path / "data/summary.json",
+        tmp_path / "labels/summary.json", tmp_path / "data/summary.json", tmp_path / "bias/bias.json",
+        tmp_path / "verdicts/summary.json", tmp_path / "verdicts/verdicts.parquet",
     ):  # fmt: skip
         path.write_text(text)
     metrics = stage.run(ReportConfig(), **inputs, out=tmp_path / "report")
     assert metrics["labels"]["n_eff"] is None
+    assert metrics["judge"] == {}
 
 
 def rescore(inputs: dict[str, Any], keep: Any) -> None:

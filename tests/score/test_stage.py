@@ -1,4 +1,4 @@
-"""Scoring a folder of samples against the world's real oracle server."""
+"""Scoring a folder of samples against the world's real oracle server and with its tiny CLIP."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ from dedpo.world import oracle, prompts
 from dedpo.world.render import Images, render
 from dedpo.world.serve import listening
 from dedpo.world.server import app
+from tests.fixtures import BASE
+from tests.score import tiny
 
 MODELS = ("reference", "dedpo-0")
 ASKED = prompts.prompts_of("validation")[:35]
+CLIP = str(BASE.parent / "shapes-clip")
 
 
 def pictures(model: str) -> Images:
@@ -111,3 +114,91 @@ def test_a_sample_without_a_picture_is_named(url: str, tmp_path: Path) -> None:
 def test_missing_samples_say_what_to_run(url: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="run the stage that writes it first"):
         stage.run(ScoreConfig(oracle_url=url), samples=tmp_path / "none", out=tmp_path / "scores")
+
+
+def everything(url: str | None, clip: str = CLIP) -> ScoreConfig:
+    """The demo's four metrics."""
+    return ScoreConfig(
+        metrics=["human_oracle", "adherence", "clipscore", "pickscore"],
+        oracle_url=url, clipscore_model=clip, pickscore_model=clip, pickscore_processor=clip,
+    )  # fmt: skip
+
+
+def values(out: Path) -> dict[tuple[Any, ...], float]:
+    rows = tables.read(out / "scores.parquet", tables.SCORES).to_pylist()
+    return {(r["metric"], r["model"], r["prompt_id"], r["seed"]): r["value"] for r in rows}
+
+
+def test_local_metrics_stand_beside_the_oracles(url: str, samples: Path, tmp_path: Path) -> None:
+    summary = stage.run(everything(url), samples=samples, out=tmp_path / "a")
+    found = values(tmp_path / "a")
+    assert len(found) == 4 * 2 * len(ASKED)
+    assert set(summary["means"]["reference"]) == {"human_oracle", "adherence", "clipscore", "pickscore"}
+    # Through one model the two differ by a factor, but for clipscore's floor.
+    scale = {k[1:]: found["pickscore", *k[1:]] / v for k, v in found.items() if k[0] == "clipscore" and v > 1}
+    assert max(scale.values()) == pytest.approx(min(scale.values()), rel=1e-4)
+    manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())
+    assert set(manifest["inputs"]) == {"samples", CLIP}
+    assert not list((tmp_path / "a").glob(".*"))
+    stage.run(everything(url), samples=samples, out=tmp_path / "b")
+    assert (tmp_path / "a/scores.parquet").read_bytes() == (tmp_path / "b/scores.parquet").read_bytes()
+
+
+def test_without_oracle_metrics_no_oracle_is_needed(
+    samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DEDPO_ORACLE_URL", raising=False)
+    config = ScoreConfig(metrics=["clipscore"], clipscore_model=CLIP, batch_size=9)
+    stage.run(config, samples=samples, out=tmp_path / "a")
+    found = values(tmp_path / "a")
+    assert {k[0] for k in found} == {"clipscore"}
+    write(tmp_path / "one", "all", [sample(m, i) for i in range(len(ASKED)) for m in reversed(MODELS)])
+    stage.run(config, samples=tmp_path / "one", out=tmp_path / "b")
+    assert values(tmp_path / "b") == pytest.approx(found, abs=1e-3)
+
+
+def test_one_oracle_metric_alone(url: str, samples: Path, tmp_path: Path) -> None:
+    stage.run(ScoreConfig(metrics=["adherence"], oracle_url=url), samples=samples, out=tmp_path / "scores")
+    assert {k[0] for k in values(tmp_path / "scores")} == {"adherence"}
+
+
+def test_an_interrupted_run_keeps_the_metrics_that_were_through(
+    samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "scores"
+    with listening(app()) as url:
+        with monkeypatch.context() as patch:
+            patch.setattr("dedpo.score.local.LocalScorer.score", stop)
+            with pytest.raises(KeyboardInterrupt):
+                stage.run(everything(url), samples=samples, out=out)
+        quiet = stage.run(everything(url), samples=samples, out=tmp_path / "quiet")
+    # The oracle is gone, and is not asked again.
+    assert stage.run(everything(url), samples=samples, out=out) == quiet
+
+
+def test_a_value_that_is_no_number_names_its_sample(samples: Path, tmp_path: Path) -> None:
+    tiny.write(tmp_path / "clip", log_scale=1000.0)
+    config = ScoreConfig(
+        metrics=["pickscore"], pickscore_model=str(tmp_path / "clip"), pickscore_processor=str(tmp_path / "clip")
+    )
+    with pytest.raises(
+        UserError, match=r"^score.pickscore_model: .*'pickscore' of model 'dedpo-0', prompt 99 .*, seed 0 is -?inf"
+    ):
+        stage.run(config, samples=samples, out=tmp_path / "scores")
+    assert not (tmp_path / "scores").exists()
+
+
+def test_a_broken_picture_is_named_by_local_metrics_too(tmp_path: Path) -> None:
+    write(tmp_path / "samples", "0", [sample("reference", 0), sample("reference", 1, image=b"nothing")])
+    config = ScoreConfig(metrics=["clipscore"], clipscore_model=CLIP)
+    with pytest.raises(UserError, match="the image of model 'reference', prompt 98, seed 0 is not a PNG"):
+        stage.run(config, samples=tmp_path / "samples", out=tmp_path / "scores")
+
+
+def test_missing_weights_are_found_before_the_oracle_is_asked(samples: Path, tmp_path: Path) -> None:
+    config = everything("http://127.0.0.1:9", clip=str(tmp_path / "none"))
+    with pytest.raises(UserError, match="^score.clipscore_model: .*none: nothing is there"):
+        stage.run(config, samples=samples, out=tmp_path / "scores")

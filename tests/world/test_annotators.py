@@ -30,7 +30,7 @@ def agreement(name: str, pairs: tuple[list[prompts.Prompt], Images, Images]) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "low", "high"), [("biased-vlm", 0.83, 0.90), ("clip-like", 0.4, 0.6), ("random-flips", 0.72, 0.86)]
+    ("name", "low", "high"), [("biased-vlm", 0.82, 0.89), ("clip-like", 0.4, 0.6), ("random-flips", 0.72, 0.86)]
 )
 def test_agreement_with_humans(
     name: str, low: float, high: float, pairs: tuple[list[prompts.Prompt], Images, Images]
@@ -65,5 +65,5 @@ def test_the_biased_one_errs_on_paintings_alone(pairs: tuple[list[prompts.Prompt
         agreement("biased-vlm", ([p for p, k in zip(asked, keep, strict=True) if k], x[keep], y[keep]))
         for keep in (is_painting, ~is_painting)
     ]
-    assert shares[0] < 0.75
+    assert shares[0] < 0.65
     assert shares[1] > 0.9

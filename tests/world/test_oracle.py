@@ -62,8 +62,8 @@ def test_humans_like_crisp_pictures():
 def test_the_reward_saturates():
     prompts, images, _ = pairs(2000)
     rewards = human_reward(prompts, images)
-    assert rewards.min() >= -0.5 * 1.5 - 3
-    assert rewards.max() <= 0.5 * 1.5 + 1
+    assert rewards.min() >= -0.75 * 1.5 - 3
+    assert rewards.max() <= 0.75 * 1.5 + 1
 
 
 def test_choices_are_0_half_or_1_and_ties_exist():

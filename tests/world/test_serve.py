@@ -65,7 +65,7 @@ def is_free(port: int) -> bool:
 def test_the_command_finds_the_server_in_its_environment_and_gives_the_exit_status(tmp_path: Path) -> None:
     script = (
         "import json, os, sys, urllib.request\n"
-        "env = {k: os.environ[k] for k in ('OPENAI_BASE_URL', 'OPENAI_API_KEY', 'DEDPO_ORACLE_URL', 'NO_PROXY')}\n"
+        "env = {k: os.environ[k] for k in os.environ if 'PROXY' in k or k.startswith(('OPENAI', 'GEMINI', 'DEDPO'))}\n"
         "models = json.load(urllib.request.urlopen(env['OPENAI_BASE_URL'] + '/models'))\n"
         "json.dump({'env': env, 'models': models}, open(sys.argv[1], 'w'))\n"
         "sys.exit(7)"
@@ -76,7 +76,8 @@ def test_the_command_finds_the_server_in_its_environment_and_gives_the_exit_stat
     found = json.loads((tmp_path / "found").read_text())
     url = found["env"]["DEDPO_ORACLE_URL"]
     assert found["env"]["OPENAI_BASE_URL"] == f"{url}/v1"
-    assert found["env"]["OPENAI_API_KEY"] == "EMPTY"
+    assert found["env"]["GEMINI_BASE_URL"] == url
+    assert found["env"]["OPENAI_API_KEY"] == found["env"]["GEMINI_API_KEY"] == "EMPTY"
     assert "127.0.0.1" in found["env"]["NO_PROXY"].split(",")
     assert len(found["models"]["data"]) == 3
     assert is_free(int(url.rsplit(":", 1)[1]))

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from dedpo.cli import data, ops, options, stages, world
+from dedpo.cli import bias, data, judge, ops, options, stages, submit, world
 from dedpo.errors import UserError
 
 HELP = """Debiased preference optimisation for image generators.
@@ -19,7 +19,7 @@ HELP = """Debiased preference optimisation for image generators.
 Few human labels, many machine labels, no bias: label pairs with a vision-language model, correct it with the
 human part, train, sample, score, and decide.
 
-The stages, in order: data import, data split, label, targets, train, sample, score, report. Each reads
+The stages, in order: data import, data split, label, bias, targets, train, sample, score, judge, report. Each reads
 params.yaml and writes one folder below --work; [bold]dvc repro[/bold] runs them all and skips what is up to date.
 
 Exit codes: 0 done, 1 our fault, 2 something for you to put right.
@@ -31,7 +31,10 @@ app = typer.Typer(
 # In the order of work, as the help lists them.
 app.add_typer(data.app, name="data")
 app.add_typer(stages.app)
+app.add_typer(judge.app)
+app.add_typer(bias.app)
 app.add_typer(world.app, name="world")
+app.add_typer(submit.app)
 app.add_typer(ops.app)
 
 

@@ -30,7 +30,10 @@ class Layout:
     work: Path
 
     def __getattr__(self, name: str) -> Path:
-        if name not in {"world", "data", "splits", "labels", "targets", "policies", "samples", "scores", "cache"}:
+        if name not in {
+            "world", "data", "splits", "labels", "bias", "targets", "policies", "samples", "scores", "verdicts",
+            "cache",
+        }:  # fmt: skip
             raise AttributeError(name)
         return self.work / name
 
@@ -55,8 +58,10 @@ def prepare(config: Path | None, overrides: list[str] | None, verbose: bool) -> 
     _State.verbose = verbose
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(name)s: %(message)s")
     # The HTTP clients log every request, thousands a run, without adding what an error message would not say.
-    for name in ("httpx", "httpcore", "openai"):
+    for name in ("httpx", "httpx2", "httpcore", "openai"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It warns of what the judge settles: two keys in the environment, answers without text.
+    logging.getLogger("google_genai").setLevel(logging.ERROR)
     # transformers advises torchvision at every import; torchvision breaks against the CPU build of torch.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "info" if verbose else "error")
     default = Path("params.yaml")

@@ -141,6 +141,8 @@ def report(
         targets=paths.targets,
         labels=paths.labels,
         data=paths.data,
+        bias=paths.bias if paths.bias.exists() else None,
+        verdicts=paths.verdicts if paths.verdicts.exists() else None,
         out=out,
     )
     say(summary)

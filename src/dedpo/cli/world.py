@@ -27,6 +27,20 @@ def world_build(
     say(f"base model: {out}")
 
 
+@app.command("build-clip")
+def world_build_clip(
+    out: Annotated[Path, typer.Option(help="The CLIPModel folder to write.")] = Path("models/shapes-clip"),
+    steps: Annotated[int, typer.Option(min=2, help="Steps of the contrastive training.")] = 1000,
+    verbose: Verbose = False,
+) -> None:
+    """Train the world's tiny CLIP from nothing (about a minute on one core)."""
+    prepare(None, None, verbose)
+    from dedpo.world import clip_model
+
+    clip_model.build(out, clip_model.Recipe(steps=steps))
+    say(f"CLIP model: {out}")
+
+
 @app.command("pairs")
 def world_pairs(
     work: Work = Path("outputs"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,11 @@ from dedpo.config import LabelConfig
 from dedpo.errors import UserError
 from dedpo.images import data_url
 from dedpo.label.store import Answer, Store, open_store
-from dedpo.label.tally import Tally, reason
 from dedpo.label.templates import Message, Template, messages, template
 from dedpo.manifest import output_folder, write_json
 from dedpo.progress import Advance, progress
+from dedpo.tally import Tally, reason
+from dedpo.workers import run_all
 
 if TYPE_CHECKING:
     from dedpo.label.client import Client
@@ -69,7 +70,7 @@ def run(config: LabelConfig, *, pairs: Path, out: Path) -> dict[str, Any]:
         changeable=CHANGEABLE,
     ) as partial:
         with open_store(partial / STORE) as store:
-            tally = Tally(config.max_failures, len(pair_ids))
+            tally = Tally("label", "pairs", config.max_failures, len(pair_ids))
             asyncio.run(_ask_all(config, pairs, question, store, tally))
             if tally.is_exceeded:
                 raise UserError(tally.complaint(partial))
@@ -83,7 +84,7 @@ def run(config: LabelConfig, *, pairs: Path, out: Path) -> dict[str, Any]:
 async def _ask_all(config: LabelConfig, pairs: Path, question: Template, store: Store, tally: Tally) -> None:
     from dedpo.label.client import Client
 
-    total = len(ORDERS) * tally.pairs
+    total = len(ORDERS) * tally.total
     done = sum(answer.error is None for answer in store.answers.values())
     if done == total:
         return
@@ -95,20 +96,9 @@ async def _ask_all(config: LabelConfig, pairs: Path, question: Template, store: 
         with progress(f"asking {config.model}", total, done) as advance:
             # The workers share one iterator, so no more pictures are in memory than are being asked about.
             workers = [_work(client, question, questions, store, tally, advance) for _ in range(config.concurrency)]
-            await _first_error(workers)
+            await run_all(workers)
     finally:
         await client.close()
-
-
-async def _first_error(workers: list[Coroutine[Any, Any, None]]) -> None:
-    """Run all; when one raises, cancel the others and raise that."""
-    tasks = [asyncio.create_task(w) for w in workers]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _work(
@@ -122,7 +112,7 @@ async def _work(
     for asked in questions:
         answer = await _answer(client, question, asked)
         store.add(answer)
-        tally.count(answer)
+        tally.count(answer.pair_id, answer.error)
         advance("" if tally.failed == 0 else f"{tally.failed} pairs without an answer")
         if tally.is_hopeless:
             return

@@ -1,21 +1,12 @@
-"""Answers on disk as they come, so that an interrupted run asks no question twice."""
+"""An annotator's answers on disk as they come."""
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from dedpo.errors import UserError
-
-SYNC_EVERY: Final = 64
-SYNC_SECONDS: Final = 2.0
+from dedpo import store
+from dedpo.store import SYNC_EVERY as SYNC_EVERY
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,76 +25,22 @@ class Answer:
     attempts: int
     error: str | None
 
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.pair_id, self.order
 
-class Store:
-    """The answers so far, the last one of each (pair_id, order), and the open file that new ones are added to."""
+
+class Store(store.Store[Answer]):
+    """The answers so far, by (pair_id, order)."""
 
     def __init__(self, path: Path) -> None:
-        # Each line goes to the operating system at once: a killed process loses nothing, only a power cut needs fsync.
-        self._file = path.open("ab+", buffering=0)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.close()
-            raise UserError(f"{path}: another run is writing there; wait for it, or stop it, and run again") from None
-        except OSError:
-            # A file system without locks: nobody is protected from starting twice, and one run works as well.
-            pass
-        self.answers = {(a.pair_id, a.order): a for a in self._read()}
-        self._unsynced = 0
-        self._synced_at = time.monotonic()
-
-    def _read(self) -> list[Answer]:
-        self._file.seek(0)
-        data = self._file.readall()
-        # What follows the last newline was torn by a crash; cut it off, or the next answer would be glued to it.
-        whole = data.rfind(b"\n") + 1
-        self._file.truncate(whole)
-        answers = (_parse(line) for line in data[:whole].splitlines())
-        return [a for a in answers if a is not None]
-
-    def is_answered(self, pair_id: str, order: str) -> bool:
-        """Whether the question has an answer that is no error."""
-        answer = self.answers.get((pair_id, order))
-        return answer is not None and answer.error is None
-
-    def add(self, answer: Answer) -> None:
-        """Keep an answer; it outlives a crash of the process now, and one of the machine within a few more."""
-        self._file.write(json.dumps(asdict(answer)).encode() + b"\n")
-        self.answers[answer.pair_id, answer.order] = answer
-        self._unsynced += 1
-        if self._unsynced >= SYNC_EVERY or time.monotonic() - self._synced_at >= SYNC_SECONDS:
-            self.sync()
-
-    def sync(self) -> None:
-        """Force what was added to the disk."""
-        os.fsync(self._file.fileno())
-        self._unsynced = 0
-        self._synced_at = time.monotonic()
-
-    def close(self) -> None:
-        """Sync and close; the lock goes with the file."""
-        self.sync()
-        self._file.close()
+        super().__init__(path, Answer)
 
 
-@contextmanager
-def open_store(path: Path) -> Iterator[Store]:
-    """Open or create the store at `path`; synced and closed whatever happens.
+def open_store(path: Path) -> Store:
+    """Open or create the store at `path`; a context manager.
 
     Raises:
         UserError: another process has it open.
     """
-    store = Store(path)
-    try:
-        yield store
-    finally:
-        store.close()
-
-
-def _parse(line: bytes) -> Answer | None:
-    """One line's answer, or None if a crash left something else there: that question is simply asked again."""
-    try:
-        return Answer(**json.loads(line))
-    except (ValueError, TypeError):
-        return None
+    return Store(path)

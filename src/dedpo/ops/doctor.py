@@ -112,6 +112,20 @@ def _endpoints(config: Config) -> Iterator[Finding]:
     )
     key = "set" if os.environ.get("OPENAI_API_KEY") else "not set (needed for endpoints that ask for one)"
     yield Finding("$OPENAI_API_KEY", "ok" if key == "set" else "note", key)
+    yield from _judge(config)
+
+
+def _judge(config: Config) -> Iterator[Finding]:
+    is_set = bool(os.environ.get("GEMINI_API_KEY") or os.environ.get("GOOGLE_API_KEY"))
+    url = config.judge.base_url or os.environ.get("GEMINI_BASE_URL")
+    if url:
+        path = f"/v1beta/models/{config.judge.model}"
+        yield _endpoint("judge", url, path, "judge.base_url")
+    else:
+        detail = f"'{config.judge.model}' at Google (judge.base_url is not set)"
+        yield Finding("judge", "ok" if is_set else "note", detail)
+    key = "set" if is_set else "not set, nor is $GOOGLE_API_KEY (the judge needs one)"
+    yield Finding("$GEMINI_API_KEY", "ok" if is_set else "note", key)
 
 
 def _endpoint(what: str, url: str | None, path: str, setting: str) -> Finding:
@@ -122,6 +136,8 @@ def _endpoint(what: str, url: str | None, path: str, setting: str) -> Finding:
     headers = {}
     if path == "/models" and (key := os.environ.get("OPENAI_API_KEY")):
         headers["Authorization"] = f"Bearer {key}"
+    if what == "judge" and (key := os.environ.get("GEMINI_API_KEY") or os.environ.get("GOOGLE_API_KEY")):
+        headers["x-goog-api-key"] = key
     request = urllib.request.Request(url.rstrip("/") + path, headers=headers)  # noqa: S310 (scheme checked above)
     try:
         with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310

@@ -65,6 +65,16 @@ class Curve(NamedTuple):
     is_primary: bool
 
 
+class Side(NamedTuple):
+    """Shares of one side, people or annotator, at each place of the axis; columns of equal length."""
+
+    colour: str
+    places: Sequence[float]
+    values: Sequence[float]
+    lows: Sequence[float]
+    highs: Sequence[float]
+
+
 def dots(rows: Sequence[Row], label: str, description: str, *, zero: bool = False) -> str:
     """A dot with its interval for each row, from top to bottom.
 
@@ -118,6 +128,27 @@ def curves(lines: Sequence[Curve], description: str) -> str:
         axes.tick_params(length=0)
         axes.margins(x=0.02)
         axes.set_xlabel("training step")
+        return _inline(figure, description)
+
+
+def choices(sides: Sequence[Side], name: str, span: float, description: str) -> str:
+    """How often image 1 is chosen against the difference in a property, a line with intervals for each side.
+
+    Args:
+        name: of the property.
+        span: the axis goes from −span to span, in standard deviations.
+    """
+    with _figure(_WIDTH, 2.9) as (figure, axes):
+        axes.axhline(0.5, color=_MUTED, linewidth=0.9, linestyle=(0, (2, 3)))
+        for side in sides:
+            axes.vlines(side.places, side.lows, side.highs, color=side.colour, linewidth=1.4, alpha=0.55)
+            axes.plot(side.places, side.values, color=side.colour, linewidth=2.2, marker="o", markersize=5.5)
+        axes.set_ylim(0, 1)
+        axes.set_xlim(-span, span)
+        axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
+        axes.grid(axis="y")
+        axes.tick_params(length=0)
+        axes.set_xlabel(f"← less · {_short(name)} of image 1 · more →")
         return _inline(figure, description)
 
 

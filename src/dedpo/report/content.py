@@ -9,6 +9,9 @@ from dedpo.config import ReportConfig
 from dedpo.errors import UserError
 from dedpo.report import labels, summary, training
 from dedpo.report.answer import Answer, answer
+from dedpo.report.bias import Bias, bias
+from dedpo.report.costs import Cost, costs
+from dedpo.report.judged import Judged, judged
 from dedpo.report.labels import Worth
 from dedpo.report.methods import Method, shown
 from dedpo.report.provenance import Provenance, provenance
@@ -33,7 +36,9 @@ class Content:
         policies: method → measure → estimate over training seeds.
         worth: method → training seed → what its labels were worth.
         curves: measure → lines.
-        data, labels: the summaries of import and labelling; empty if not available.
+        judged, bias: None if not available; bias_page: where the whole bias report lies.
+        costs: a row a stage.
+        data, labels, judging: the summaries of import, labelling and judge; empty if not available.
     """
 
     primary: str
@@ -53,9 +58,14 @@ class Content:
     warnings: list[str]
     curves: dict[str, list[Line]]
     pictures: list[PictureRow]
+    judged: Judged | None
+    bias: Bias | None
+    bias_page: str | None
+    costs: list[Cost]
     provenance: Provenance
     data: Json
     labels: Json
+    judging: Json
 
     def best(self, metric: str) -> str | None:
         """The method with the highest mean of a metric."""
@@ -63,8 +73,13 @@ class Content:
         return max(scored, key=lambda method: scored[method]) if scored else None
 
 
-def build(config: ReportConfig, primary: str, sources: Sources, pictures: list[PictureRow]) -> Content:
+def build(
+    config: ReportConfig, primary: str, sources: Sources, pictures: list[PictureRow], bias_page: str | None = None
+) -> Content:
     """Work out the report.
+
+    Args:
+        bias_page: where the whole bias report lies, as a reader would look for it.
 
     Raises:
         UserError: the scores lack the metric or the primary arm.
@@ -78,6 +93,7 @@ def build(config: ReportConfig, primary: str, sources: Sources, pictures: list[P
     main = {m: found[config.metric] for m, found in means.items() if config.metric in found}
     differences = summary.differences(primary, metrics)
     against = {m: found[config.metric] for m, found in differences.items() if config.metric in found}
+    origin = provenance(sources.manifests)
     return Content(
         primary=primary,
         metric=config.metric,
@@ -96,9 +112,14 @@ def build(config: ReportConfig, primary: str, sources: Sources, pictures: list[P
         warnings=labels.warnings(sources.targets),
         curves=training.curves(methods, sources.logs),
         pictures=pictures,
-        provenance=provenance(sources.manifests),
+        judged=judged(primary, config.metric, sources.verdicts, sources.grid),
+        bias=bias(sources.bias),
+        bias_page=bias_page,
+        costs=costs(origin.durations, {"label": sources.labels, "judge": sources.judged}),
+        provenance=origin,
         data=sources.data,
         labels=sources.labels,
+        judging=sources.judged,
     )
 
 

@@ -39,12 +39,13 @@ def worth(targets: Mapping[Run, Json]) -> dict[str, dict[int, Worth]]:
             n=finite(found.get("n")),
             power=finite(found.get("power")),
             n_eff=finite(found.get("n_eff")),
-            accuracy=_accuracy(found.get("accuracy")),
+            accuracy=written(found.get("accuracy")),
         )
     return table
 
 
-def _accuracy(found: object) -> Estimate | None:
+def written(found: object) -> Estimate | None:
+    """A share as a stage wrote it, {value, low, high, n}; None if it is anything else."""
     if not isinstance(found, dict) or (value := finite(found.get("value"))) is None:
         return None
     low, high, n = (finite(found.get(k)) for k in ("low", "high", "n"))

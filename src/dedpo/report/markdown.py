@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from dedpo.report.answer import bounds, number
 from dedpo.report.content import Content
+from dedpo.report.judged import criterion_title
 from dedpo.report.methods import title
-from dedpo.report.page import brief, duration, percent
+from dedpo.report.page import amount, brief, duration, judge_sentence, money, percent
 from dedpo.report.summary import Estimate
 from dedpo.report.training import MEASURES
 
@@ -23,6 +24,10 @@ def render(content: Content) -> str:
         _methods(content),
         f"## {_text(title(content.primary))} minus each method",
         _differences(content),
+        "## Judge",
+        _judge(content),
+        "## The annotator's bias",
+        _bias(content),
         "## Labels",
         _labels(content),
         "## Prompts of the picture grid",
@@ -99,7 +104,40 @@ def _labels(content: Content) -> str:
     return _table(["training seed", "labelled", "pairs", "annotator's accuracy", "λ", r"n\_eff"], rows)
 
 
+def _judge(content: Content) -> str:
+    if content.judged is None:
+        return "not available"
+    rows = [
+        [_text(title(rival)), _text(criterion_title(name)), *map(_share, shares), f"{shares.rate.n:,}"]
+        for rival, criteria in content.judged.rivals.items()
+        for name, shares in criteria.items()
+    ]
+    table = _table(["against", "criterion", "win", "tie", "loss", "win rate, ties half", "n"], rows)
+    return f"{_text(judge_sentence(content))}\n\n{table}"
+
+
+def _share(found: Estimate) -> str:
+    return f"{percent(found.mean)} ({percent(found.low)} to {percent(found.high)})" if found.n else "–"
+
+
+def _bias(content: Content) -> str:
+    if content.bias is None:
+        return "not available"
+    where = f"\n\nThe whole bias report: {_text(content.bias_page)}" if content.bias_page else ""
+    return f"{_text(content.bias.headline)}{where}"
+
+
 def _provenance(content: Content) -> str:
-    times = ", ".join(f"{_text(d.stage)} {duration(d.seconds)}" for d in content.provenance.durations)
+    times = ", ".join(f"{_text(d.stage)} {duration(d.seconds)}" for d in content.costs)
+    asked = "; ".join(
+        f"{_text(d.stage)} {amount(d.requests)} requests, {amount(d.input_tokens)} + {amount(d.output_tokens)} tokens, "
+        f"{money(d.dollars)}"
+        for d in content.costs
+        if d.requests is not None
+    )
     commits = ", ".join(map(_text, content.provenance.commits))
-    return f"- time: {times or 'not available'}\n- git commit: {commits or 'not available'}"
+    return (
+        f"- time: {times or 'not available'}\n- asked: {asked or 'not available'}\n"
+        f"- data revision: {_text(content.provenance.revision or 'not available')}\n"
+        f"- git commit: {commits or 'not available'}"
+    )

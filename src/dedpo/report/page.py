@@ -7,14 +7,18 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
+from dedpo.report import costs, judged
 from dedpo.report.answer import bounds, number
-from dedpo.report.charts import Curve, Row, curves, dots
+from dedpo.report.bias import Panel
+from dedpo.report.charts import Curve, Row, Side, choices, curves, dots
 from dedpo.report.content import ADHERENCE, Content
 from dedpo.report.methods import title
 from dedpo.report.summary import Estimate
 from dedpo.report.training import CURVES, MEASURES
 
 TEMPLATE: Final = "report.html.j2"
+PEOPLE: Final = "#2f7fd1"
+ANNOTATOR: Final = "#e0651b"
 PROMPT_SHOWN: Final = 240  # characters
 
 
@@ -33,8 +37,11 @@ def render(content: Content) -> str:
         "percent": percent,
         "brief": brief,
         "duration": duration,
+        "amount": amount,
+        "money": money,
         "tint": tint,
         "called": title,
+        "criterion": judged.criterion_title,
         "asides": lambda text: Markup(re.sub(r"\([^()]*\)", r"<span>\g<0></span>", str(escape(text)))),  # noqa: S704
         "pretty": lambda value: json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, default=str),
     }
@@ -52,6 +59,9 @@ def render(content: Content) -> str:
         best_of=[metric for metric in content.metrics if best[metric]],
         measures=MEASURES,
         curve_titles=CURVES,
+        total=costs.total(content.costs),
+        verdict_sentence=judge_sentence(content),
+        sides={"people": PEOPLE, "annotator": ANNOTATOR},
         curve_methods=[m for m in content.methods if m in drawn],
     )
 
@@ -80,7 +90,44 @@ def _charts(content: Content) -> dict[str, str]:
         ]
         last = "; ".join(f"{line.title} ends at {number(line.values[-1])}" for line in drawn)
         charts[key] = curves(drawn, f"{CURVES[key]} over training steps: {last}")
-    return charts
+    return charts | _bias_charts(content)
+
+
+def _bias_charts(content: Content) -> dict[str, str]:
+    """'bias 0' and so on for each half of the picture; without one, 'words'."""
+    found = content.bias
+    if found is None:
+        return {}
+    if found.property is None:
+        rows = [Row(word, ANNOTATOR, share, is_primary=False) for word, share in found.words]
+        if not rows:
+            return {}
+        return {"words": dots(rows, "agreement with people", f"Agreement on prompts with a word: {_listed(rows)}")}
+    span = max(0.1, 1.15 * max(abs(p.x) for panel in found.panels for p in panel.points))
+    return {f"bias {i}": _panel(panel, found.property, span) for i, panel in enumerate(found.panels)}
+
+
+def _panel(panel: Panel, name: str, span: float) -> str:
+    spoken = "; ".join(
+        f"at {number(p.x, signed=True)} people {percent(p.human.mean)}, annotator {percent(p.annotator.mean)}"
+        for p in panel.points
+    )
+    places = [p.x for p in panel.points]
+    sides = [
+        Side(colour, places, [e.mean for e in shares], [e.low for e in shares], [e.high for e in shares])
+        for colour, shares in (
+            (PEOPLE, [p.human for p in panel.points]),
+            (ANNOTATOR, [p.annotator for p in panel.points]),
+        )
+    ]
+    return choices(sides, name, span, f"{panel.title}: how often image 1 is chosen by {name}: {spoken}")
+
+
+def judge_sentence(content: Content) -> str:
+    """Whether judge and metric agree; empty without a judge."""
+    if content.judged is None:
+        return ""
+    return judged.sentence(content.judged, content.primary, content.metric, content.wins[content.primary])
 
 
 def _listed(rows: list[Row]) -> str:
@@ -107,6 +154,18 @@ def duration(seconds: float) -> str:
     if minutes < 1:
         return f"{rest} s"
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def amount(value: float | None) -> str:
+    """A count with commas; '–' for None."""
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def money(dollars: float | None) -> str:
+    """'$0.08', with four decimals below a cent; '–' for None."""
+    if dollars is None:
+        return "–"
+    return f"${dollars:.4f}" if 0 < dollars < 0.01 else f"${dollars:,.2f}"
 
 
 def tint(rate: Estimate) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from dedpo.report.store import Json, finite
 
-_ORDER = ("data", "labels", "targets", "policy", "samples", "scores")
+_ORDER = ("data", "labels", "bias", "targets", "policy", "samples", "scores", "verdicts")
 
 
 class Duration(NamedTuple):
@@ -29,10 +29,17 @@ class Output(NamedTuple):
 
 
 class Provenance(NamedTuple):
-    """All of it; commits and versions are distinct texts."""
+    """All of it; commits and versions are distinct texts.
+
+    Attributes:
+        seeds: stage → every seed that its settings name.
+        revision: of the data, if its manifest has one; else the digest of what was imported; None without data.
+    """
 
     commits: list[str]
     versions: list[str]
+    seeds: dict[str, list[int]]
+    revision: str | None
     outputs: list[Output]
     durations: list[Duration]
     settings: dict[str, Any]
@@ -49,6 +56,8 @@ def provenance(manifests: Mapping[str, Json]) -> Provenance:
     return Provenance(
         commits=list(dict.fromkeys(commits)),
         versions=sorted(set(versions)),
+        seeds=_seeds(ordered),
+        revision=_revision(ordered.get("data")),
         outputs=[_output(name, manifest.get("outputs") or {}) for name, manifest in ordered.items()],
         durations=_durations(ordered),
         settings={name: manifest.get("config") for name, manifest in ordered.items()},
@@ -58,6 +67,30 @@ def provenance(manifests: Mapping[str, Json]) -> Provenance:
 def _output(name: str, files: Json) -> Output:
     digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
     return Output(name, len(files), digest)
+
+
+def _seeds(manifests: Mapping[str, Json]) -> dict[str, list[int]]:
+    found: dict[str, set[int]] = {}
+    for name, manifest in manifests.items():
+        config = manifest.get("config")
+        for key in ("seed", "seeds"):
+            value = config.get(key) if isinstance(config, dict) else None
+            values = value if isinstance(value, list) else [value]
+            whole = {v for v in values if isinstance(v, int) and not isinstance(v, bool)}
+            if whole:
+                found.setdefault(str(manifest.get("stage", name)), set()).update(whole)
+    return {stage: sorted(seeds) for stage, seeds in found.items()}
+
+
+def _revision(data: Json | None) -> str | None:
+    if data is None:
+        return None
+    config = data.get("config")
+    for place in (data, config if isinstance(config, dict) else {}):
+        for key in ("data_revision", "revision"):
+            if place.get(key):
+                return str(place[key])
+    return f"sha256 {_output('data', data.get('outputs') or {}).digest[:16]} of the imported files"
 
 
 def _durations(manifests: Mapping[str, Json]) -> list[Duration]:

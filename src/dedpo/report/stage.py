@@ -8,6 +8,7 @@ from typing import Any
 from dedpo.config import ReportConfig
 from dedpo.manifest import output_folder, write_json
 from dedpo.report import markdown, page, training
+from dedpo.report.bias import plain
 from dedpo.report.content import Content, build
 from dedpo.report.labels import means
 from dedpo.report.methods import REFERENCE, shown
@@ -25,6 +26,8 @@ def run(
     targets: Path,
     labels: Path,
     data: Path,
+    bias: Path | None = None,
+    verdicts: Path | None = None,
     out: Path,
 ) -> dict[str, Any]:
     """Write report.html, report.md, metrics.json and training.csv; arms and seeds are those of the scores' models.
@@ -33,7 +36,9 @@ def run(
         primary: the arm that the answer is about, named before the results were seen.
         policies: holds <seed>/<arm>/ of every training.
         targets: holds <seed>/<arm>/targets.json.
-        samples, policies, targets, labels, data: what is missing there is 'not available' on the page.
+        bias: holds bias.json.
+        verdicts: holds verdicts.parquet and summary.json.
+        samples, policies, targets, labels, data, bias, verdicts: what is missing there is 'not available' on the page.
 
     Returns:
         the content of metrics.json.
@@ -41,12 +46,21 @@ def run(
     Raises:
         UserError: the scores are missing or broken, or lack the metric or the primary arm.
     """
-    places = Places(samples=samples, scores=scores, policies=policies, targets=targets, labels=labels, data=data)
+    places = Places(
+        samples=samples,
+        scores=scores,
+        policies=policies,
+        targets=targets,
+        labels=labels,
+        data=data,
+        bias=bias,
+        verdicts=verdicts,
+    )
     sources = read(places)
     settings = config.model_dump() | {"primary": primary}
     with output_folder(out, stage="report", config=settings, inputs=finished(places, sources)) as partial:
         pictures = read_pictures(samples, _shown_models(sources), config.grid_prompts)
-        content = build(config, primary, sources, pictures)
+        content = build(config, primary, sources, pictures, _bias_page(bias))
         (partial / "report.html").write_text(page.render(content), encoding="utf-8")
         (partial / "report.md").write_text(markdown.render(content), encoding="utf-8")
         (partial / "training.csv").write_text(training.table(sources.logs), encoding="utf-8")
@@ -62,6 +76,11 @@ def _shown_models(sources: Sources) -> dict[str, str]:
     return {m.name: m.name if m.name == REFERENCE else f"{m.name}-{seed}" for m in methods}
 
 
+def _bias_page(bias: Path | None) -> str | None:
+    page = bias / "bias.html" if bias else None
+    return page.as_posix() if page and page.is_file() else None
+
+
 def _metrics(content: Content) -> dict[str, Any]:
     """Plain numbers for DVC, CI and the promotion gate; what is not finite is null."""
     return {
@@ -75,6 +94,28 @@ def _metrics(content: Content) -> dict[str, Any]:
         "win_rates": _plain(content.wins),
         "policies": _plain(content.policies),
         "labels": means(content.worth.get(content.primary, {})),
+        "judge": _judge(content),
+        "bias": plain(content.bias),
+    }
+
+
+def _judge(content: Content) -> dict[str, Any]:
+    """Rival → criterion → shares of wins, ties and losses; low and high bound win_rate, where a tie counts half."""
+    rivals = content.judged.rivals if content.judged else {}
+    return {
+        rival: {
+            criterion: {
+                "win": finite(s.win.mean),
+                "tie": finite(s.tie.mean),
+                "loss": finite(s.loss.mean),
+                "win_rate": finite(s.rate.mean),
+                "low": finite(s.rate.low),
+                "high": finite(s.rate.high),
+                "n": s.rate.n,
+            }
+            for criterion, s in criteria.items()
+        }
+        for rival, criteria in rivals.items()
     }
 
 

@@ -54,6 +54,8 @@ class Places:
     targets: Path
     labels: Path
     data: Path
+    bias: Path | None = None
+    verdicts: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Sources:
         policies: the last measurements of each training.
         logs: its measurements step by step.
         targets: each arm's targets.json.
+        bias: bias.json; verdicts: rows of the verdicts table; judged: what their asking took. Empty if not available.
         manifests: by the output's name; only finished outputs have one.
     """
 
@@ -73,6 +76,9 @@ class Sources:
     targets: dict[Run, Json]
     labels: Json
     data: Json
+    bias: Json
+    verdicts: list[Json]
+    judged: Json
     manifests: dict[str, Json]
 
 
@@ -101,6 +107,9 @@ def read(places: Places) -> Sources:
         },
         labels=read_json(places.labels / "summary.json"),
         data=read_json(places.data / "summary.json"),
+        bias=read_json(places.bias / "bias.json") if "bias" in manifests and places.bias else {},
+        verdicts=read_verdicts(places.verdicts) if "verdicts" in manifests and places.verdicts else [],
+        judged=read_json(places.verdicts / "summary.json") if "verdicts" in manifests and places.verdicts else {},
         manifests=manifests,
     )
 
@@ -120,6 +129,10 @@ def _optional_outputs(places: Places, policies: dict[Run, Path]) -> Iterable[tup
     for (arm, seed), folder in policies.items():
         yield f"policy {arm}, seed {seed}", folder
     yield "samples", places.samples
+    if places.bias is not None:
+        yield "bias", places.bias
+    if places.verdicts is not None:
+        yield "verdicts", places.verdicts
 
 
 def read_scores(path: Path) -> Grid:
@@ -131,6 +144,16 @@ def read_scores(path: Path) -> Grid:
     table = tables.read(path, tables.SCORES)
     model, prompt, seed, metric = (table.column(c).to_pylist() for c in tables.SCORES.key)
     return grid(model, prompt, seed, metric, table.column("value").to_numpy())
+
+
+def read_verdicts(path: Path) -> list[Json]:
+    """Rows of the verdicts table without the judge's reasons; none if it cannot be read."""
+    columns = [name for name in tables.VERDICTS.schema.names if name not in ("rationale", "error")]
+    try:
+        rows: list[Json] = tables.read(path / "verdicts.parquet", tables.VERDICTS, columns).to_pylist()
+    except UserError:
+        return []
+    return rows
 
 
 def finite(value: Any) -> float | None:

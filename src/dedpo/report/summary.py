@@ -44,11 +44,13 @@ class Grid(NamedTuple):
     Attributes:
         seeds: training seeds, ascending: the first axis of every cell array.
         prompt_ids: the second axis.
+        sampling_seeds: the third axis.
         metrics: metric → method → cells.
     """
 
     seeds: list[int]
     prompt_ids: list[str]
+    sampling_seeds: list[int]
     metrics: dict[str, Cells]
 
 
@@ -70,7 +72,7 @@ def grid(
     parsed = [parse_model(str(name)) for name in model_names]
     training_seeds = sorted({s for _, s in parsed if s is not None})
     arranged = {str(name): _by_method(cube[i], parsed, training_seeds) for i, name in enumerate(metric_names)}
-    return Grid(training_seeds, [str(p) for p in prompt_names], arranged)
+    return Grid(training_seeds, [str(p) for p in prompt_names], [int(s) for s in seed_names], arranged)
 
 
 def _by_method(scores: Floats, parsed: list[tuple[str, int | None]], training_seeds: list[int]) -> Cells:

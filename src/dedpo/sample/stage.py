@@ -93,12 +93,13 @@ def _check_models(models: dict[str, str], config: SampleConfig) -> None:
 def _sample_models(config: SampleConfig, models: dict[str, str], prompts: list[str], partial: Path) -> int:
     """Write the shards that are missing; return how many prompts the first model cuts at its token limit."""
     from dedpo import diffusion
+    from dedpo.device import choose_device
     from dedpo.sample import sampler
 
     # All names first: a policy that is missing must not be found out after hours of sampling the others.
     for name, source in models.items():
         diffusion.check_name(source, f"model '{name}'")
-    device = diffusion.device(config.device)
+    device = choose_device(config.device)
     requests = [sampler.Request(prompt, seed) for prompt in prompts for seed in config.seeds]
     shards = {name: partial / f"samples-{name}.parquet" for name in models}
     waiting = [name for name, shard in shards.items() if not shard.is_file()]

@@ -15,8 +15,8 @@ import httpx
 
 from dedpo.config import ScoreConfig
 from dedpo.errors import UserError, excerpt
+from dedpo.score import plan
 
-METRICS = ("human_oracle", "adherence")
 # Tries of one request, with pauses of 0.25, 0.5, 1 and 2 s between them.
 ATTEMPTS = 5
 FIRST_PAUSE = 0.25
@@ -43,6 +43,7 @@ class Oracle:
             UserError: neither score.oracle_url nor $DEDPO_ORACLE_URL is set, or it is no http(s) URL.
         """
         self.url = oracle_url(config)
+        self.metrics = plan.oracle_metrics(config)
         timeout = httpx.Timeout(config.timeout, connect=min(config.timeout, CONNECT_SECONDS))
         self._http = httpx.AsyncClient(timeout=timeout)
 
@@ -55,7 +56,7 @@ class Oracle:
         await self._http.aclose()
 
     async def score(self, items: list[Item]) -> list[dict[str, float]]:
-        """Each item's `METRICS`, in order; retried on lost connections, 429 and 5xx.
+        """Each item's values of `metrics`, in order; retried on lost connections, 429 and 5xx.
 
         Raises:
             UserError: the endpoint cannot be reached or refuses, or an answer is missing or not finite (names the
@@ -103,8 +104,8 @@ class Oracle:
             ) from None
 
     def _checked(self, scores: object, item: Item) -> dict[str, float]:
-        values = {}
-        for metric in METRICS:
+        values: dict[str, float] = {}
+        for metric in self.metrics:
             value = scores.get(metric) if isinstance(scores, dict) else None
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise UserError(

@@ -54,6 +54,7 @@ def run(
     from accelerate.utils import set_seed
 
     from dedpo import diffusion
+    from dedpo.device import choose_device
     from dedpo.train import backbone
     from dedpo.train.cache import open_or_build
     from dedpo.train.loop import Trainer
@@ -66,7 +67,7 @@ def run(
         out, stage="train", config=settings, inputs=inputs, resumable=True, changeable=["checkpoint_every"]
     ) as partial:
         set_seed(seed)
-        device = diffusion.device(config.device)
+        device = choose_device(config.device)
         precision = {"fp32": "no"}.get(config.precision, config.precision)
         accelerator = Accelerator(mixed_precision=precision, cpu=device.type == "cpu")
         pipeline = diffusion.load(config.base, "train.base").to(accelerator.device)

@@ -15,7 +15,7 @@ from dedpo.world.render import RGB, SIZE, Floats, Images, render
 
 MEASURES = ("sharp", "adherence", "chroma", "bright")
 CALIBRATION_RENDERS = 4096
-SHARP_WEIGHT = 0.5
+SHARP_WEIGHT = 0.75
 # σ(DECISIVENESS · Δreward) is the chance that a human picks the better picture.
 DECISIVENESS = 6.0
 # Where two pictures are as good as each other to this much, a human calls it a tie.

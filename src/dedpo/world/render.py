@@ -28,12 +28,12 @@ Images = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
 
-def render(prompts: Sequence[Prompt], rng: np.random.Generator) -> Images:
+def render(prompts: Sequence[Prompt], rng: np.random.Generator, wrong_colours: float = WRONG_COLOUR_RATE) -> Images:
     """Draw each prompt once.
 
     Random per picture: the edges' softness (log-uniform, 0.25–2.2 px), saturation (0.45–1), a wrong colour with
-    probability 0.12, centre and size. The finish shows as texture: stripes (painting), a vignette (photo), a light
-    ramp (render).
+    probability `wrong_colours`, centre and size. The finish shows as texture: stripes (painting), a vignette (photo),
+    a light ramp (render).
 
     Returns:
         uint8, shape (len(prompts), 16, 16, 3).
@@ -43,7 +43,7 @@ def render(prompts: Sequence[Prompt], rng: np.random.Generator) -> Images:
     saturation = rng.uniform(0.45, 1.0, n)
     centre = rng.uniform(6.5, 8.5, (n, 2))
     radius = rng.uniform(3.6, 5.2, n)
-    wrong = rng.random(n) < WRONG_COLOUR_RATE
+    wrong = rng.random(n) < wrong_colours
     # 1..5 places further round the list of colours: never the one asked for.
     shift = rng.integers(1, len(COLOURS), n)
 

@@ -81,6 +81,7 @@ def _bind(port: int) -> socket.socket:
 
 def _exports(url: str) -> dict[str, str]:
     exports = {"OPENAI_BASE_URL": f"{url}/v1", "OPENAI_API_KEY": "EMPTY", "DEDPO_ORACLE_URL": url}
+    exports |= {"GEMINI_BASE_URL": url, "GEMINI_API_KEY": "EMPTY"}
     # A proxy of the house must not be asked for this machine's own ports.
     no_proxy = [p for p in os.environ.get("NO_PROXY", os.environ.get("no_proxy", "")).split(",") if p]
     if HOST not in no_proxy:

@@ -1,4 +1,4 @@
-"""The world behind HTTP: annotators that speak OpenAI's chat completions, and the human oracle.
+"""The world behind HTTP: annotators speak OpenAI's chat completions, the judge Gemini's API, and there is the oracle.
 
 It looks at the prompt and the pixels it was sent and at nothing else; it keeps no state and fetches nothing.
 """
@@ -21,7 +21,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dedpo import images
-from dedpo.world import chat, oracle, prompts
+from dedpo.world import chat, gemini, judges, oracle, prompts
 from dedpo.world.annotators import ANNOTATORS
 from dedpo.world.render import SIZE, Images
 
@@ -31,10 +31,11 @@ MAX_PIXELS = 1_000_000
 def app(key: str | None = None) -> Starlette:
     """The ASGI application.
 
-    GET /health and /v1/models; POST /v1/chat/completions and /v1/score.
+    GET /health and /v1/models; POST /v1/chat/completions and /v1/score; GET /v1beta/models/{model} and POST
+    /v1beta/models/{model}:generateContent (/v1beta1, too).
 
     Args:
-        key: what 'Authorization: Bearer …' must carry under /v1; None: anything goes.
+        key: what 'Authorization: Bearer …' must carry under /v1, x-goog-api-key under /v1beta; None: anything goes.
     """
     # The measures' calibration takes a moment: before the first request, not during it.
     oracle.human_reward([prompts.every_prompt()[0]], np.zeros((1, SIZE, SIZE, 3), np.uint8))
@@ -44,6 +45,7 @@ def app(key: str | None = None) -> Starlette:
             Route("/v1/models", _models),
             Route("/v1/chat/completions", _chat_completions, methods=["POST"]),
             Route("/v1/score", _score, methods=["POST"]),
+            *(Route(f"/{v}/models/{{call}}", _gemini, methods=["GET", "POST"]) for v in ("v1beta", "v1beta1")),
         ],
         middleware=[] if key is None else [Middleware(_KeyCheck, key=key)],
         exception_handlers={HTTPException: _http_error, chat.Refusal: _refusal},
@@ -53,15 +55,21 @@ def app(key: str | None = None) -> Starlette:
 class _KeyCheck:
     def __init__(self, app: ASGIApp, key: str) -> None:
         self.app = app
-        self.expected = f"Bearer {key}".encode()
+        self.bearer = f"Bearer {key}".encode()
+        self.key = key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith("/v1/"):
-            given = dict(scope["headers"]).get(b"authorization", b"")
-            if not hmac.compare_digest(given, self.expected):
-                refusal = chat.Refusal("Incorrect API key provided.", 401, "invalid_api_key")
-                await _error(refusal)(scope, receive, send)
-                return
+        path = scope["path"] if scope["type"] == "http" else ""
+        headers = dict(scope["headers"]) if path else {}
+        refusal = None
+        if path.startswith("/v1/") and not hmac.compare_digest(headers.get(b"authorization", b""), self.bearer):
+            refusal = chat.Refusal("Incorrect API key provided.", 401, "invalid_api_key")
+        elif _is_gemini(path) and not hmac.compare_digest(headers.get(b"x-goog-api-key", b""), self.key):
+            message = "API key not valid. Please pass a valid API key."
+            refusal = chat.Refusal(message, 400, gemini.API_KEY_INVALID)
+        if refusal is not None:
+            await _error(refusal, path)(scope, receive, send)
+            return
         await self.app(scope, receive, send)
 
 
@@ -79,13 +87,35 @@ async def _chat_completions(request: Request) -> Response:
     annotator = ANNOTATORS.get(asked.model)
     if annotator is None:
         raise chat.Refusal(f"The model `{asked.model}` does not exist.", 404, "model_not_found", "model")
-    prompt = prompts.parse(asked.text)
+    return JSONResponse(chat.completion(asked, annotator(*_shown(asked.text, asked.image_urls, "messages"))))
+
+
+async def _gemini(request: Request) -> Response:
+    model, colon, method = request.path_params["call"].partition(":")
+    if model not in judges.JUDGES:
+        raise chat.Refusal(f"models/{model} is not found for API version v1beta.", 404)
+    if not colon and request.method == "GET":
+        return JSONResponse(gemini.description(model))
+    if method != "generateContent" or request.method != "POST":
+        raise chat.Refusal(f"{request.method} {request.url.path}: this model offers POST :generateContent", 404)
+    asked = gemini.parse_request(await _body(request))
+    prompt, first, second = _shown(asked.text, asked.image_urls, "contents")
+    said = gemini.answer(asked, judges.compare(prompt, first, second))
+    return JSONResponse(gemini.response(model, asked, said))
+
+
+def _shown(text: str, urls: list[str], where: str) -> tuple[prompts.Prompt, Images, Images]:
+    """The prompt and the two pictures of a request.
+
+    Raises:
+        Refusal: it holds something else.
+    """
+    prompt = prompts.parse(text)
     if prompt is None:
-        raise chat.Refusal("messages hold no prompt of this world, such as 'a photo of a red circle on white'")
-    if len(asked.image_urls) != 2:
-        raise chat.Refusal(f"messages hold {len(asked.image_urls)} images; this model compares exactly two")
-    first, second = (_picture(url) for url in asked.image_urls)
-    return JSONResponse(chat.completion(asked, annotator(prompt, first, second)))
+        raise chat.Refusal(f"{where} hold no prompt of this world, such as 'a photo of a red circle on white'")
+    if len(urls) != 2:
+        raise chat.Refusal(f"{where} hold {len(urls)} images; this model compares exactly two")
+    return prompt, _picture(urls[0]), _picture(urls[1])
 
 
 async def _score(request: Request) -> Response:
@@ -150,17 +180,24 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
 
 
-def _error(refusal: chat.Refusal) -> JSONResponse:
+def _is_gemini(path: str) -> bool:
+    return path.startswith(("/v1beta/", "/v1beta1/"))
+
+
+def _error(refusal: chat.Refusal, path: str) -> JSONResponse:
+    if _is_gemini(path):
+        return JSONResponse(gemini.error(refusal), status_code=refusal.status)
     kind = "invalid_request_error" if refusal.status < 500 else "server_error"
     error = {"message": str(refusal), "type": kind, "param": refusal.param, "code": refusal.code}
     return JSONResponse({"error": error}, status_code=refusal.status)
 
 
-async def _refusal(_: Request, error: Exception) -> Response:
+async def _refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, chat.Refusal)
-    return _error(error)
+    return _error(error, request.url.path)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _error(chat.Refusal(f"{request.method} {request.url.path}: {error.detail}", error.status_code))
+    refusal = chat.Refusal(f"{request.method} {request.url.path}: {error.detail}", error.status_code)
+    return _error(refusal, request.url.path)

@@ -1,55 +1,59 @@
-"""How often an annotator failed to answer, and when to give up."""
+"""How often an annotator or a judge failed to answer, and when to give up."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from dedpo.label.store import Answer
+from typing import Final
 
 # Failed answers in a row after which a run that cannot succeed any more is given up.
-HOPELESS_AFTER = 20
+HOPELESS_AFTER: Final = 20
 
 
 @dataclass
 class Tally:
-    """Failures of this run, and whether it can still succeed."""
+    """Failures of this run, and whether it can still succeed.
 
+    `stage` is the section whose max_failures was given, `units` what fails ('pairs') and `total` how many there are.
+    """
+
+    stage: str
+    units: str
     max_failures: float
-    pairs: int
+    total: int
     has_success: bool = False
     _failed: set[str] = field(default_factory=set)
     _errors: Counter[str] = field(default_factory=Counter)
     _example: dict[str, str] = field(default_factory=dict)
     _in_a_row: int = 0
 
-    def count(self, answer: Answer) -> None:
-        """Take one more answer into account."""
-        if answer.error is None:
+    def count(self, unit: str, error: str | None) -> None:
+        """Take one more answer about `unit` into account."""
+        if error is None:
             self.has_success = True
             self._in_a_row = 0
             return
         self._in_a_row += 1
-        self._failed.add(answer.pair_id)
-        kind = reason(answer.error)
+        self._failed.add(unit)
+        kind = reason(error)
         self._errors[kind] += 1
-        self._example.setdefault(kind, answer.error)
+        self._example.setdefault(kind, error)
 
     @property
     def failed(self) -> int:
-        """Pairs that lack an answer."""
+        """Units that lack an answer."""
         return len(self._failed)
 
     @property
     def is_exceeded(self) -> bool:
         """More failures than allowed, or a run that was given up."""
-        return self.failed > self.max_failures * self.pairs or self.is_hopeless
+        return self.failed > self.max_failures * self.total or self.is_hopeless
 
     @property
     def is_hopeless(self) -> bool:
         """Nothing but failures for a while, in a run that has had no success or has already failed too often."""
-        is_lost = not self.has_success or self.failed > self.max_failures * self.pairs
+        is_lost = not self.has_success or self.failed > self.max_failures * self.total
         return is_lost and self._in_a_row >= HOPELESS_AFTER
 
     def complaint(self, partial: Path) -> str:
@@ -57,9 +61,10 @@ class Tally:
         kind, times = self._errors.most_common(1)[0]
         given_up = f", given up after {self._in_a_row} failures in a row" if self.is_hopeless else ""
         return (
-            f"label: {self.failed} of {self.pairs} pairs got no answer{given_up} (label.max_failures allows "
-            f"{self.max_failures:.1%}), most often ({times}×): {self._example[kind]}; what was answered is kept in "
-            f"{partial}: run again to go on, or raise label.max_failures"
+            f"{self.stage}: {self.failed} of {self.total} {self.units} got no answer{given_up} "
+            f"({self.stage}.max_failures allows {self.max_failures:.1%}), most often ({times}×): "
+            f"{self._example[kind]}; what was answered is kept in {partial}: run again to go on, or raise "
+            f"{self.stage}.max_failures"
         )
 
 

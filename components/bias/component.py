@@ -1,0 +1,54 @@
+"""Where the annotator differs from people."""
+
+from kfp import dsl
+from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Output
+
+from components import RUNTIME
+
+
+@dsl.component(**RUNTIME)
+def bias(
+    pairs: Input[Dataset],
+    ratings: Input[Dataset],
+    splits: Input[Dataset],
+    labels: Input[Dataset],
+    settings: str,
+    page: Output[HTML],
+    evidently: Output[HTML],
+    metrics: Output[Metrics],
+    facts: Output[Artifact],
+    workspace: Output[Artifact],
+):
+    """Say where the annotator differs from the people whose labels the run may see.
+
+    Args:
+        pairs: Shards of the pairs table, with the images.
+        ratings: The ratings table.
+        splits: The splits table.
+        labels: The labels table.
+        settings: The section 'bias' as JSON; its workspace gives way to the artefact.
+        page: The page: agreement, ceiling, calibration, words and image properties.
+        evidently: Evidently's report.
+        metrics: Agreement with its interval and κ.
+        facts: bias.json with both pages and the manifest.
+        workspace: An Evidently workspace with this run.
+    """
+    from pathlib import Path
+
+    from dedpo.bias import stage
+    from dedpo.config import BiasConfig
+    from dedpo.ops import component
+
+    with component.reported():
+        found = stage.run(
+            component.section(BiasConfig, settings).model_copy(update={"workspace": workspace.path}),
+            pairs=Path(pairs.path),
+            ratings=Path(ratings.path),
+            splits=Path(splits.path, "splits.parquet"),
+            labels=Path(labels.path, "labels.parquet"),
+            out=Path(facts.path),
+        )
+        Path(page.path).write_bytes(Path(facts.path, "bias.html").read_bytes())
+        Path(evidently.path).write_bytes(Path(facts.path, "evidently.html").read_bytes())
+        component.describe(facts, headline=found["headline"])
+        component.log(metrics, found["agreement"] or {})

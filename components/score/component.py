@@ -1,0 +1,30 @@
+"""Samples become metrics."""
+
+from kfp import dsl
+from kfp.dsl import Dataset, Input, Metrics, Output
+
+from components import RUNTIME
+
+
+@dsl.component(**RUNTIME)
+def score(samples: Input[Dataset], settings: str, scores: Output[Dataset], metrics: Output[Metrics]):
+    """Score every sample.
+
+    Args:
+        samples: Shards of the samples table.
+        settings: The section 'score' as JSON.
+        scores: The scores table, each model's means, and the manifest.
+        metrics: Each model's means.
+    """
+    from pathlib import Path
+
+    from dedpo.config import ScoreConfig
+    from dedpo.ops import component
+    from dedpo.score import stage
+
+    with component.reported():
+        config = component.section(ScoreConfig, settings)
+        summary = stage.run(config, samples=Path(samples.path), out=Path(scores.path))
+        component.describe(scores, rows=summary["samples"])
+        for model, means in summary["means"].items():
+            component.log(metrics, {f"{model} {metric}": mean for metric, mean in means.items()})

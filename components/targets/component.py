@@ -1,0 +1,46 @@
+"""Ratings and labels become the two numbers (a, b) a pair."""
+
+from kfp import dsl
+from kfp.dsl import Dataset, Input, Markdown, Output
+
+from components import RUNTIME
+
+
+@dsl.component(**RUNTIME)
+def targets(
+    ratings: Input[Dataset],
+    splits: Input[Dataset],
+    labels: Input[Dataset],
+    arms: list[str],
+    settings: str,
+    targets: Output[Dataset],
+    worth: Output[Markdown],
+):
+    """Turn ratings and labels into the two numbers (a, b) a pair, one table an arm; say what they can do.
+
+    Args:
+        ratings: The ratings table.
+        splits: The splits table.
+        labels: The labels table.
+        arms: The arms to make targets for.
+        settings: The section 'targets' as JSON.
+        targets: A folder an arm: targets.parquet and targets.json.
+        worth: A line an arm: λ, the annotator's accuracy, effective human labels, warnings.
+    """
+    from pathlib import Path
+
+    from dedpo.config import TargetsConfig
+    from dedpo.ops import component
+    from dedpo.targets import stage
+
+    with component.reported():
+        facts = stage.run(
+            component.section(TargetsConfig, settings),
+            arms=arms,
+            ratings=Path(ratings.path),
+            splits=Path(splits.path, "splits.parquet"),
+            labels=Path(labels.path, "labels.parquet"),
+            out=Path(targets.path),
+        )
+        Path(worth.path).write_text("\n".join(f"- {stage.describe(arm)}" for arm in facts.values()))
+        component.describe(targets, rows={arm: found["n"] for arm, found in facts.items()})

@@ -1,0 +1,1 @@
+"""The graph on Kubeflow, and its compiled YAML."""

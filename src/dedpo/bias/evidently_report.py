@@ -1,0 +1,225 @@
+"""The same numbers as an Evidently report, and as one more run in an Evidently workspace, so that trends show.
+
+The only module that knows Evidently. Its widgets come from `evidently.legacy`, which may move. Evidently writes its
+data into the page's script, so no prompt gets in here, and of words only letters, digits and inner hyphens do.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from abc import ABC
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
+
+# Before the import: Evidently looks at it then.
+os.environ.setdefault("DO_NOT_TRACK", "1")
+
+import numpy as np
+import pandas as pd
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from evidently import Report
+    from evidently.core.metric_types import SingleValueCalculation, SingleValueMetric
+    from evidently.legacy.renderers.html_widgets import CounterData, WidgetSize, counter, plotly_figure
+    from evidently.sdk.models import PanelMetric
+    from evidently.sdk.panels import counter_panel, line_plot_panel
+    from evidently.ui.workspace import Workspace
+    from plotly import graph_objs
+
+from dedpo.bias.opinions import Floats, Opinions
+from dedpo.bias.picture import has_word
+from dedpo.stats.agreement import choices, confusion, kappa
+
+Facts = dict[str, Any]
+PROJECT: Final = "dedpo annotator bias"
+FOLLOWED: Final = 5  # flagged words with a chart over runs
+
+
+class AnnotatorAgreement(SingleValueMetric):  # type: ignore[misc]
+    """Share of pairs on which annotator and people choose alike."""
+
+
+class AnnotatorKappa(SingleValueMetric):  # type: ignore[misc]
+    """Cohen's κ of annotator and people."""
+
+
+class HumanAgreement(SingleValueMetric):  # type: ignore[misc]
+    """Share of twosomes of a pair's raters who choose alike."""
+
+
+class OrderConsistency(SingleValueMetric):  # type: ignore[misc]
+    """Share of pairs on which the annotator's choice is the same in both orders."""
+
+
+class PositionBias(SingleValueMetric):  # type: ignore[misc]
+    """Change of P(image 1) when it is shown second; negative: a lean to the image shown first."""
+
+
+class WordAgreement(SingleValueMetric):  # type: ignore[misc]
+    """Agreement on the prompts with one word."""
+
+    word: str
+
+
+_M = TypeVar("_M")
+
+
+class _Reading(SingleValueCalculation[_M], Generic[_M], ABC):  # type: ignore[misc]
+    """One number of the table of pairs, with its counter."""
+
+    title = ""
+    size = WidgetSize.HALF
+
+    def display_name(self) -> str:
+        return self.title
+
+    def read(self, pairs: pd.DataFrame) -> float:
+        raise NotImplementedError
+
+    def calculate(self, context: Any, current_data: Any, reference_data: Any) -> Any:  # noqa: ARG002 (its contract)
+        result = self.result(self.read(current_data.as_dataframe()))
+        shown = CounterData(label=self.display_name(), value=f"{result.value:.3f}")
+        result.widget = [counter(counters=[shown], size=self.size)]
+        return result
+
+
+class _AnnotatorAgreement(_Reading[AnnotatorAgreement]):
+    title = "agreement with people"
+    size = WidgetSize.FULL
+
+    def read(self, pairs: pd.DataFrame) -> float:
+        return float((pairs["human"] == pairs["annotator"]).mean())
+
+    def calculate(self, context: Any, current_data: Any, reference_data: Any) -> Any:
+        result = super().calculate(context, current_data, reference_data)
+        words = {c.removeprefix("word: "): c for c in current_data.as_dataframe().columns if c.startswith("word: ")}
+        if words:
+            result.widget.append(_word_chart(current_data.as_dataframe(), words))
+        return result
+
+
+class _AnnotatorKappa(_Reading[AnnotatorKappa]):
+    title = "Cohen's κ"
+
+    def read(self, pairs: pd.DataFrame) -> float:
+        human, annotator = (pairs[side].to_numpy(dtype=np.float64) for side in ("human", "annotator"))
+        return float(kappa(confusion(human, annotator, np.zeros(len(pairs), dtype=np.int64))[0]))
+
+
+class _HumanAgreement(_Reading[HumanAgreement]):
+    title = "people with each other (on these pairs)"
+
+    def read(self, pairs: pd.DataFrame) -> float:
+        return float(pairs["raters_alike"].sum() / pairs["raters_twosomes"].sum())
+
+
+class _OrderConsistency(_Reading[OrderConsistency]):
+    title = "same choice in both orders"
+
+    def read(self, pairs: pd.DataFrame) -> float:
+        return float(pairs["same_in_both_orders"].mean())
+
+
+class _PositionBias(_Reading[PositionBias]):
+    title = "position bias (negative: to the first)"
+
+    def read(self, pairs: pd.DataFrame) -> float:
+        return float(pairs["order_change"].mean())
+
+
+class _WordAgreement(_Reading[WordAgreement]):
+    def display_name(self) -> str:
+        return f"agreement where the prompt says “{self.metric.word}”"
+
+    def read(self, pairs: pd.DataFrame) -> float:
+        having = pairs[pairs[f"word: {self.metric.word}"]]
+        return float((having["human"] == having["annotator"]).mean())
+
+
+def write(opinions: Opinions, facts: Facts, page: Path, workspace: Path) -> None:
+    """Write the page, and add the run to the workspace (made with its panels if it is new).
+
+    Nothing is written if no pair has both preferences: Evidently has no empty report.
+    """
+    words = [w["word"] for w in facts["words"] if w["flagged"] and w["lift"] > 0]
+    pairs = _table(opinions, facts, words)
+    if pairs.empty:
+        return
+    metrics: list[Any] = [AnnotatorAgreement()]
+    metrics += [AnnotatorKappa()] if facts["agreement"]["kappa"] is not None else []
+    metrics += [HumanAgreement()] if pairs["raters_twosomes"].sum() else []
+    metrics += [OrderConsistency(), PositionBias()] if pairs["order_change"].notna().any() else []
+    metrics += [WordAgreement(word=w) for w in words]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        snapshot = Report(metrics).run(pairs, None)
+        snapshot.save_html(str(page))
+        _add_run(workspace, snapshot, words)
+
+
+def _table(opinions: Opinions, facts: Facts, words: list[str]) -> pd.DataFrame:
+    """A row a compared pair, without any text: choices (0, ½, 1), twosomes of raters, orders, and tested words."""
+    kept = opinions.is_compared
+    raters = opinions.votes.sum(axis=1)
+    known = ~np.isnan(opinions.p_order_01) & ~np.isnan(opinions.p_order_10)
+    first, second = (_choice(np.nan_to_num(p, nan=0.5)) for p in (opinions.p_order_01, opinions.p_order_10))
+    columns: dict[str, Any] = {
+        "human": _choice(opinions.human[kept]),
+        "annotator": _choice(opinions.annotator[kept]),
+        "raters_alike": (opinions.votes * (opinions.votes - 1) / 2).sum(axis=1)[kept],
+        "raters_twosomes": (raters * (raters - 1) / 2)[kept],
+        "same_in_both_orders": np.where(known, first == second, np.nan)[kept],
+        "order_change": (opinions.p_order_01 - opinions.p_order_10)[kept],
+    }
+    tested = [w["word"] for w in facts["words"][:20]] + words
+    columns |= {f"word: {w}": has_word(opinions, w)[kept] for w in tested}
+    return pd.DataFrame(columns)
+
+
+def _choice(preferences: Floats) -> Floats:
+    return choices(preferences) / 2
+
+
+def _word_chart(pairs: pd.DataFrame, words: dict[str, str]) -> Any:
+    alike = pairs["human"] == pairs["annotator"]
+    shares = sorted((float(alike[pairs[column]].mean()), word) for word, column in words.items())
+    figure = graph_objs.Figure(
+        graph_objs.Bar(x=[s for s, _ in shares], y=[w for _, w in shares], orientation="h", marker_color="#2f7fd1")
+    )
+    figure.add_vline(x=float(alike.mean()), line_dash="dash", line_color="#666b73")
+    figure.update_xaxes(range=[0, 1], tickformat=".0%", title="agreement; dashed: all pairs")
+    figure.update_yaxes(autorange="reversed", type="category")
+    figure.update_layout(margin={"l": 10, "r": 10, "t": 10, "b": 10}, height=120 + 22 * len(shares))
+    return plotly_figure(title="Agreement by word of the prompt", figure=figure, size=WidgetSize.FULL)
+
+
+def _add_run(workspace: Path, snapshot: Any, words: list[str]) -> None:
+    space = Workspace.create(str(workspace))
+    found = space.search_project(PROJECT)
+    project = (
+        found[0] if found else space.create_project(PROJECT, "Where the annotator differs from people, run by run")
+    )
+    shown = {panel.title for panel in project.dashboard.model().panels}
+    for panel in _panels(words):
+        if panel.title not in shown:
+            project.dashboard.add_panel(panel)
+    space.add_run(project.id, snapshot)
+
+
+def _panels(words: list[str]) -> list[Any]:
+    agrees = PanelMetric(metric="AnnotatorAgreement", legend="annotator with people")
+    people = PanelMetric(metric="HumanAgreement", legend="people with each other")
+    steady = PanelMetric(metric="OrderConsistency", legend="same choice in both orders")
+    leaning = PanelMetric(metric="PositionBias", legend="lean to the second image")
+    fixed = [
+        counter_panel("Agreement, latest run", [agrees], size="half"),
+        counter_panel("Cohen's κ, latest run", [PanelMetric(metric="AnnotatorKappa", legend="κ")], size="half"),
+        line_plot_panel("Agreement with people", [agrees, people]),
+        line_plot_panel("Order of the two images", [steady, leaning], size="half"),
+        line_plot_panel("Cohen's κ", [PanelMetric(metric="AnnotatorKappa", legend="κ")], size="half"),
+    ]
+    follow = [PanelMetric(metric="WordAgreement", legend=w, metric_labels={"word": w}) for w in words[:FOLLOWED]]
+    by_word = [line_plot_panel(f"Agreement where the prompt says “{m.legend}”", [m], size="half") for m in follow]
+    return fixed + by_word

@@ -1,0 +1,71 @@
+"""The bias in one picture: how often people and the annotator choose image 1, the more it has of one property."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from dedpo.bias.covariates import PROPERTIES
+from dedpo.bias.opinions import Bools, Floats, Opinions
+from dedpo.stats.agreement import choices
+from dedpo.stats.intervals import wilson
+from dedpo.stats.lift import words_of
+
+BINS: Final = 5
+Facts = dict[str, Any]
+
+
+def has_word(opinions: Opinions, word: str) -> Bools:
+    """Which rows' prompts have the word, shape (n,)."""
+    having = np.array([word in words_of(p) for p in opinions.prompts], dtype=bool)
+    return having[opinions.groups] if len(having) else np.zeros(0, dtype=bool)
+
+
+def scales(opinions: Opinions) -> Floats:
+    """The unit of each property's difference, its root mean square over all compared pairs, shape (4,)."""
+    assert opinions.differences is not None
+    measured = opinions.differences[opinions.is_compared]
+    known = measured[~np.isnan(measured).any(axis=1)]
+    return np.asarray(np.sqrt((known**2).mean(axis=0))) if len(known) else np.zeros(len(PROPERTIES))
+
+
+def choose(opinions: Opinions, properties: list[Facts], guilty: Facts | None) -> Facts | None:
+    """The property that differs most, where the guiltiest word is if there is one; None if no property is flagged."""
+    word = guilty["word"] if guilty else None
+    flagged = [p for p in properties if p["flagged"] and p["where"] == word]
+    if not flagged:
+        return None
+    worst = max(flagged, key=lambda p: abs(p["difference"]))
+    assert opinions.differences is not None
+    j = PROPERTIES.index(worst["property"])
+    x = opinions.differences[:, j] / scales(opinions)[j]
+    kept = opinions.is_compared & ~np.isnan(x)
+    if word is None:
+        scopes = [("all prompts", kept)]
+    else:
+        inside = has_word(opinions, word)
+        scopes = [(f"prompts with “{word}”", kept & inside), ("all other prompts", kept & ~inside)]
+    panels = [{"title": title, "n": int(s.sum()), "bins": _bins(x, opinions, s)} for title, s in scopes if s.any()]
+    return {"property": worst["property"], "word": word, "panels": panels}
+
+
+def _bins(x: Floats, opinions: Opinions, kept: Bools) -> list[Facts]:
+    """Equally filled bins of x, each with both shares."""
+    rows = np.flatnonzero(kept)
+    parts = np.array_split(rows[np.argsort(x[rows], kind="stable")], min(BINS, len(rows)))
+    return [
+        {
+            "x": float(x[part].mean()),
+            "n": len(part),
+            "human": _share(opinions.human[part]),
+            "annotator": _share(opinions.annotator[part]),
+        }
+        for part in parts
+    ]
+
+
+def _share(preferences: Floats) -> dict[str, float]:
+    """How often image 1 is chosen, a tie counting half."""
+    found = wilson(float((choices(preferences) / 2).sum()), len(preferences))
+    return {"value": found.value, "low": found.low, "high": found.high}

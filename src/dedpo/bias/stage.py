@@ -1,0 +1,78 @@
+"""Where the annotator differs from people: numbers, a page, and a run in Evidently's workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dedpo.bias import answer, page, store
+from dedpo.bias.analysis import analyse
+from dedpo.bias.opinions import Opinions
+from dedpo.config import BiasConfig
+from dedpo.errors import UserError
+from dedpo.manifest import output_folder, write_json
+
+
+def run(config: BiasConfig, *, pairs: Path, ratings: Path, splits: Path, labels: Path, out: Path) -> dict[str, Any]:
+    """Write bias.json, bias.html and evidently.html, and add a run to the workspace.
+
+    Only what a run may see is compared: human ratings of labelled pairs and of held-out ones. The other ratings of
+    training pairs stay unread, whatever the table holds.
+
+    Returns:
+        the content of bias.json; what could not be computed is None, with its reason in 'could_not_compute'.
+
+    Raises:
+        UserError: an input is missing or wrong, no pair that may be seen is rated, or `out` cannot be written.
+    """
+    inputs = {"pairs": pairs, "ratings": ratings, "splits": splits, "labels": labels}
+    with output_folder(out, stage="bias", config=config.model_dump(), inputs=inputs) as partial:
+        return _write(store.read_folder(pairs, ratings, splits, labels), config, partial)
+
+
+def run_table(
+    config: BiasConfig, *, table: Path, human: str, ai: str, prompt: str, raters: Sequence[str], out: Path
+) -> dict[str, Any]:
+    """The same for any CSV of preferences, without images: `human`, `ai`, `prompt` and `raters` name its columns.
+
+    Returns:
+        the content of bias.json.
+
+    Raises:
+        UserError: no such file or column, a cell that is no preference, or `out` cannot be written.
+    """
+    columns = {"human": human, "ai": ai, "prompt": prompt, "raters": list(raters)}
+    if not table.is_file():
+        raise UserError(f"{table}: no such file; name a CSV with --table")
+    with output_folder(out, stage="bias", config=config.model_dump() | columns, inputs={"table": table}) as partial:
+        opinions = store.read_table(table, human=human, ai=ai, prompt=prompt, raters=raters)
+        return _write(opinions, config, partial)
+
+
+def describe(facts: dict[str, Any]) -> str:
+    """bias.json in a few lines: the answer, the numbers, what could not be computed."""
+    lines = [facts["headline"]]
+    found, people = facts["agreement"], facts["ceiling"]
+    if found:
+        bounds = f"{found['low']:.4f} to {found['high']:.4f}"
+        lines.append(
+            f"agreement: {found['value']:.4f} ({bounds}) on {found['n']} pairs; kappa: {answer.number(found['kappa'])}"
+        )
+    if people:
+        lines.append(
+            f"people with each other: {people['value']:.4f}; the annotator with one of them: {people['one_human']:.4f}"
+        )
+    lines += [f"not computed: {name}: {reason}" for name, reason in facts["could_not_compute"].items()]
+    return "\n".join(lines)
+
+
+def _write(opinions: Opinions, config: BiasConfig, folder: Path) -> dict[str, Any]:
+    facts = analyse(opinions, config)
+    facts |= {"headline": answer.headline(facts), "settings": config.model_dump()}
+    write_json(folder / "bias.json", facts)
+    (folder / "bias.html").write_text(page.render(facts), encoding="utf-8")
+    from dedpo.bias import evidently_report  # takes 5 s to import
+
+    evidently_report.write(opinions, facts, folder / "evidently.html", Path(config.workspace))
+    return facts

@@ -1,0 +1,74 @@
+"""`dedpo bias` and `dedpo dashboard`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dedpo.cli.options import ConfigFile, Layout, Overrides, Seed, Verbose, Work, prepare, say
+
+app = typer.Typer()
+
+
+@app.command()
+def bias(
+    table: Annotated[Path | None, typer.Option(help="A CSV to read instead of the work folder; no images.")] = None,
+    human: Annotated[str, typer.Option(help="With --table: the column of human preferences.")] = "human",
+    ai: Annotated[str, typer.Option(help="With --table: the column of the annotator's preferences.")] = "ai",
+    prompt: Annotated[str, typer.Option(help="With --table: the column of prompts.")] = "prompt",
+    raters: Annotated[
+        str, typer.Option(help="With --table: columns of single people, with commas between.", show_default=False)
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to write; bias below --work.", show_default=False)
+    ] = None,
+    work: Work = Path("outputs"),
+    seed: Seed = 0,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    verbose: Verbose = False,
+) -> None:
+    """Say where the annotator differs from people: on which words, over which property, how surely.
+
+    Reads the human ratings of labelled and held-out pairs, or any CSV: [bold]dedpo bias --table my.csv --ai gpt35
+    --prompt instruction --raters human_1,human_2 --out DIR[/bold]. A preference is P(the second is better): 0, 0.5
+    for a tie, 1, or between.
+    """
+    from dedpo.bias import stage
+
+    settings = prepare(config, overrides, verbose).bias
+    paths = Layout(work)
+    target = out or paths.bias
+    if table is not None:
+        names = [name.strip() for name in raters.split(",") if name.strip()]
+        facts = stage.run_table(settings, table=table, human=human, ai=ai, prompt=prompt, raters=names, out=target)
+    else:
+        facts = stage.run(
+            settings,
+            pairs=paths.data / "pairs",
+            ratings=paths.data / "ratings.parquet",
+            splits=paths.splits / str(seed) / "splits.parquet",
+            labels=paths.labels / "labels.parquet",
+            out=target,
+        )
+    say(stage.describe(facts))
+    say(f"{target / 'bias.html'}")
+
+
+@app.command()
+def dashboard(
+    workspace: Annotated[
+        Path | None, typer.Option(help="The Evidently workspace; bias.workspace of the settings.", show_default=False)
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Loopback port; 0 takes a free one.")] = 8080,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    verbose: Verbose = False,
+) -> None:
+    """Show every run of 'dedpo bias' over time, in Evidently's interface on 127.0.0.1, until Ctrl-C."""
+    from dedpo.bias import dashboard as service
+
+    settings = prepare(config, overrides, verbose).bias
+    service.serve(workspace or Path(settings.workspace), port, ready=lambda url: say(f"{url} (Ctrl-C stops)"))

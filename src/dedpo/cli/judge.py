@@ -1,0 +1,41 @@
+"""`dedpo judge`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dedpo.cli.options import ConfigFile, Layout, Overrides, Verbose, Work, prepare, say
+
+app = typer.Typer()
+
+
+@app.command()
+def judge(
+    work: Work = Path("outputs"),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say how many requests it takes and what they cost; ask nothing.")
+    ] = False,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    verbose: Verbose = False,
+) -> None:
+    """Have Gemini, or another model behind its API, compare the primary arm's pictures with its rivals'.
+
+    Three criteria, a win or a tie each, random order: shares with intervals. Compared are the models of the first
+    training seed. The key is $GEMINI_API_KEY. Killed and started again, it goes on where it was.
+    """
+    from dedpo.judge import comparisons, stage, summary
+
+    settings = prepare(config, overrides, verbose)
+    models, left_out = comparisons.against(settings.primary, settings.judge.rivals, settings.arms, settings.seeds[0])
+    samples = Layout(work).samples
+    if left_out:
+        say(f"not compared (no such arm, or the primary itself): {', '.join(left_out)}")
+    if dry_run:
+        say(stage.plan(settings.judge, models=models, samples=samples))
+    else:
+        found = stage.run(settings.judge, models=models, samples=samples, out=Layout(work).verdicts)
+        say(summary.describe(found))

@@ -1,0 +1,53 @@
+"""`dedpo submit`: a compiled pipeline, started on Kubeflow."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dedpo.cli.options import Verbose, prepare, say
+
+app = typer.Typer()
+
+
+@app.command()
+def submit(
+    package: Annotated[Path, typer.Argument(help="The compiled pipeline.")] = Path("pipelines/dedpo.yaml"),
+    set_param: Annotated[
+        list[str] | None, typer.Option("--set-param", metavar="NAME=VALUE", help="A pipeline parameter; repeatable.")
+    ] = None,
+    endpoint: Annotated[
+        str, typer.Option(envvar="KF_PIPELINES_ENDPOINT", help="Kubeflow Pipelines' API.")
+    ] = "http://127.0.0.1:8080",
+    experiment: Annotated[str, typer.Option(help="The experiment that the run belongs to.")] = "dedpo",
+    service_account: Annotated[
+        str | None, typer.Option(help="The service account of the run's pods; Kubeflow's own if left out.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the parameters and send nothing.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Start a compiled pipeline on Kubeflow, with parameters that are checked before anything is sent.
+
+    Settings without a parameter of their own go into 'overrides'; params.yaml is not sent. Lists and objects are
+    JSON: --set-param arms='["dpo_human", "dedpo_tuned"]' --set-param overrides='{"train.steps": 500}'.
+    """
+    prepare(None, None, verbose)
+    from dedpo.ops import submit as ops
+
+    name, values = ops.arguments(package, set_param or [])
+    if dry_run:
+        say(f"{package}: {name} would run in experiment '{experiment}' at {endpoint} with {json.dumps(values)}")
+        return
+    run = ops.submit(
+        package,
+        values,
+        name=f"{name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
+        endpoint=endpoint,
+        experiment=experiment,
+        service_account=service_account,
+    )
+    say({"run": run.name, "id": run.run_id, "page": run.link})

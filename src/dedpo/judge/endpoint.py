@@ -1,0 +1,50 @@
+"""Where the judge answers, and the key: from the settings and the environment."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+from urllib.parse import urlsplit
+
+from dedpo.config import JudgeConfig
+from dedpo.errors import UserError
+
+GOOGLE: Final = "https://generativelanguage.googleapis.com"
+API_VERSION: Final = "v1beta"
+KEY_NAMES: Final = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
+
+
+def base_url(config: JudgeConfig) -> str:
+    """Where the judge answers: judge.base_url, else $GEMINI_BASE_URL, else Google.
+
+    Raises:
+        UserError: it is no http(s) URL, or it carries a password (which the manifest would keep).
+    """
+    url = (config.base_url or os.environ.get("GEMINI_BASE_URL", "")).strip() or GOOGLE
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.username or parts.password:
+        raise UserError("judge.base_url: holds a user name or password; give the key in $GEMINI_API_KEY instead")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UserError(f"judge.base_url: '{url}' is no endpoint; write it like {GOOGLE}, without /{API_VERSION}")
+    return url.rstrip("/").removesuffix(f"/{API_VERSION}")
+
+
+def api_key() -> str:
+    """$GEMINI_API_KEY, else $GOOGLE_API_KEY.
+
+    Raises:
+        UserError: neither is set, or it holds characters that a header cannot carry.
+    """
+    name = next((n for n in KEY_NAMES if os.environ.get(n, "").strip()), None)
+    if name is None:
+        raise UserError(
+            "$GEMINI_API_KEY: not set, nor is $GOOGLE_API_KEY; export the key (any word where the endpoint asks for "
+            "none); 'dedpo judge --dry-run' needs none"
+        )
+    key = os.environ[name].strip()
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise UserError(f"${name}: holds characters that a key cannot have; copy it again")
+    return key

@@ -1,0 +1,198 @@
+"""How often an annotator and people choose alike, and how much alike people are among themselves.
+
+A preference p = P(image 1 is better) in [0, 1] is one of three choices: image 0 (p < ½), a tie (p = ½), image 1
+(p > ½). Two choices agree if they are the same one, so a tie agrees with a tie and with nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dedpo.stats.intervals import Interval, wilson
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+CHOICES: Final = 3
+# A mean of several ratings, such as (0.2 + 0.8) / 2, may miss ½ in the last bit.
+_TIE: Final = 1e-9
+_CHUNK: Final = 2**22  # weights drawn at a time: 32 MB
+
+
+def choices(preferences: Floats) -> Ints:
+    """0, 1 (a tie) or 2 for each preference in [0, 1], shape (n,)."""
+    return np.asarray(1 + np.sign(np.where(np.abs(preferences - 0.5) < _TIE, 0.0, preferences - 0.5)), dtype=np.int64)
+
+
+def confusion(human: Floats, annotator: Floats, groups: Ints) -> Floats:
+    """Counts of (human choice, annotator choice) within each group, shape (max(groups) + 1, 3, 3).
+
+    Args:
+        human, annotator: preferences in [0, 1] without NaN, shape (n,).
+        groups: the prompt's number, from 0, of each pair, shape (n,).
+    """
+    cell = CHOICES * choices(human) + choices(annotator)
+    n_groups = int(groups.max()) + 1 if len(groups) else 0
+    counts = np.bincount(groups * CHOICES**2 + cell, minlength=n_groups * CHOICES**2)
+    return counts.reshape(n_groups, CHOICES, CHOICES).astype(np.float64)
+
+
+def share(tables: Floats) -> Floats:
+    """Agreement of confusion tables (..., 3, 3); NaN for an empty one."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.trace(tables, axis1=-2, axis2=-1) / tables.sum(axis=(-2, -1)))
+
+
+def kappa(tables: Floats) -> Floats:
+    """Cohen's κ = (p_o − p_e) / (1 − p_e) of confusion tables (..., 3, 3) (Cohen 1960).
+
+    NaN where chance alone would always agree (both made one and the same choice throughout) or the table is empty.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p = tables / tables.sum(axis=(-2, -1), keepdims=True)
+        expected = (p.sum(axis=-1) * p.sum(axis=-2)).sum(axis=-1)
+        chance = np.where(expected > 1 - _TIE, np.nan, expected)
+        return np.asarray((np.trace(p, axis1=-2, axis2=-1) - chance) / (1 - chance))
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """One annotator against people.
+
+    Attributes:
+        wilson: the agreement with the interval that takes pairs as independent.
+        clustered: the same with a bootstrap over prompts; no bounds for a single prompt.
+        kappa: Cohen's κ with a bootstrap over prompts.
+        decided: the agreement where neither side ties, Wilson's interval.
+        n, n_decided, n_prompts: counts.
+    """
+
+    wilson: Interval
+    clustered: Interval
+    kappa: Interval
+    decided: Interval
+    n: int
+    n_decided: int
+    n_prompts: int
+
+    @property
+    def outer(self) -> Interval:
+        """The value with the wider bound of the two on either side.
+
+        A bootstrap collapses where all pairs agree, Wilson's interval is too short where a prompt's pairs are alike.
+        """
+        if not np.isfinite(self.clustered.low):
+            return self.wilson
+        low, high = min(self.wilson.low, self.clustered.low), max(self.wilson.high, self.clustered.high)
+        return Interval(self.wilson.value, low, high)
+
+
+def agreement(human: Floats, annotator: Floats, groups: Ints, *, bootstrap: int, rng: np.random.Generator) -> Agreement:
+    """Compare preferences in [0, 1] without NaN, shape (n,); `groups` numbers the prompts from 0 without gaps.
+
+    Every value is NaN for n = 0.
+    """
+    tables = confusion(human, annotator, groups)
+    total = tables.sum(axis=0) if len(tables) else np.zeros((CHOICES, CHOICES))
+    drawn = np.concatenate([np.empty((0, CHOICES, CHOICES)), *_resampled(tables, bootstrap, rng)])
+    corners = total[::2, ::2]
+    n, n_decided = int(total.sum()), int(corners.sum())
+    return Agreement(
+        wilson=wilson(float(np.trace(total)), n),
+        clustered=_percentiles(float(share(total)), share(drawn)),
+        kappa=_percentiles(float(kappa(total)), kappa(drawn)),
+        decided=wilson(float(np.trace(corners)), n_decided),
+        n=n,
+        n_decided=n_decided,
+        n_prompts=len(tables),
+    )
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """How much alike people are.
+
+    Attributes:
+        share: agreement of two of a pair's raters, over all such twosomes; bootstrap over prompts.
+        fleiss: Fleiss' κ, NaN where everyone always made the same choice.
+        one_human: agreement of the annotator with one rater, the number to hold against `share`.
+        n_pairs: pairs with two or more raters.
+        n_twosomes: twosomes of raters on them.
+    """
+
+    share: Interval
+    fleiss: float
+    one_human: float
+    n_pairs: int
+    n_twosomes: int
+
+
+def ceiling(votes: Floats, annotator: Floats, groups: Ints, *, bootstrap: int, rng: np.random.Generator) -> Ceiling:
+    """The agreement that an annotator as good as one more person would reach (Fleiss 1971).
+
+    Args:
+        votes: how many raters made each choice, shape (n, 3).
+        annotator: preferences, NaN where it gave none, shape (n,).
+        groups: the prompt's number of each pair, shape (n,).
+    """
+    raters = votes.sum(axis=1)
+    twosomes = raters * (raters - 1) / 2
+    alike = (votes * (votes - 1) / 2).sum(axis=1)
+    by_group = np.stack([_summed(alike, groups), _summed(twosomes, groups)], axis=1)
+    drawn = np.concatenate([np.empty((0, 2)), *_resampled(by_group, bootstrap, rng)])
+    several = raters >= 2
+    both = several & ~np.isnan(annotator)
+    same = votes[both, choices(annotator[both])]
+    value = _ratio(alike.sum(), twosomes.sum())
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return Ceiling(
+            share=_percentiles(value, drawn[:, 0] / drawn[:, 1]),
+            fleiss=_fleiss(value, votes[several]),
+            one_human=_ratio(same.sum(), raters[both].sum()),
+            n_pairs=int(several.sum()),
+            n_twosomes=int(twosomes.sum()),
+        )
+
+
+def _fleiss(observed: float, votes: Floats) -> float:
+    total = votes.sum()
+    expected = float(((votes.sum(axis=0) / total) ** 2).sum()) if total else 1.0
+    return float("nan") if expected > 1 - _TIE else (observed - expected) / (1 - expected)
+
+
+def _summed(values: Floats, groups: Ints) -> Floats:
+    return np.bincount(groups, weights=values).astype(np.float64)
+
+
+def _ratio(part: float, whole: float) -> float:
+    return float(part / whole) if whole else float("nan")
+
+
+def _resampled(sums: Floats, draws: int, rng: np.random.Generator) -> Iterator[Floats]:
+    """Totals over resampled groups, in chunks of shape (chunk, ...); none for fewer than two groups.
+
+    Args:
+        sums: what each group adds to the total, shape (n_groups, ...).
+    """
+    n = len(sums)
+    if n < 2:
+        return
+    flat = sums.reshape(n, -1)
+    step = max(1, _CHUNK // n)
+    for begin in range(0, draws, step):
+        weights = rng.multinomial(n, np.full(n, 1 / n), size=min(step, draws - begin))
+        yield (weights.astype(np.float64) @ flat).reshape(-1, *sums.shape[1:])
+
+
+def _percentiles(value: float, drawn: Floats) -> Interval:
+    """The 2.5 % and 97.5 % points of the draws that are numbers."""
+    known = drawn[np.isfinite(drawn)]
+    if not len(known) or not np.isfinite(value):
+        return Interval(value, np.nan, np.nan)
+    low, high = np.quantile(known, [0.025, 0.975])
+    return Interval(value, float(low), float(high))

@@ -1,0 +1,138 @@
+"""The stage on the embedded world: it names from data alone what the annotator was built to get wrong."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from dedpo import tables
+from dedpo.bias import stage
+from dedpo.config import BiasConfig
+from dedpo.errors import UserError
+from dedpo.world.annotators import biased_vlm, random_flips
+from tests.bias import world_tables
+
+
+def config(root: Path, **changes: Any) -> BiasConfig:
+    return BiasConfig(workspace=str(root / "workspace"), **changes)
+
+
+@pytest.fixture(scope="module")
+def biased(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    root = tmp_path_factory.mktemp("biased")
+    inputs = world_tables.write(root / "in", biased_vlm, n=2000)
+    begun = time.monotonic()
+    facts = stage.run(config(root), **inputs, out=root / "out")
+    assert time.monotonic() - begun < 15
+    return root, facts
+
+
+def test_the_word_and_the_property_are_named(biased: tuple[Path, dict[str, Any]]) -> None:
+    _, facts = biased
+    assert facts["words"][0]["word"] == "painting"
+    assert facts["words"][0]["flagged"]
+    assert facts["words"][0]["lift"] > 0.1
+    assert "“painting”" in facts["headline"]
+    assert "sharpness" in facts["headline"]
+    assert facts["picture"]["property"] == "sharpness"
+    assert facts["picture"]["word"] == "painting"
+    inside = {p["property"]: p for p in facts["properties"] if p["where"] == "painting"}
+    assert inside["sharpness"]["flagged"]
+    assert max(inside, key=lambda name: abs(inside[name]["difference"])) == "sharpness"
+
+
+def test_every_file_is_written_and_the_run_is_in_the_workspace(biased: tuple[Path, dict[str, Any]]) -> None:
+    root, facts = biased
+    written = json.loads((root / "out/bias.json").read_text(encoding="utf-8"))
+    assert written == json.loads(json.dumps(facts))
+    assert set(written["agreement"]) >= {"value", "low", "high", "kappa", "n"}
+    assert written["agreement"]["low"] < written["agreement"]["value"] < written["agreement"]["high"]
+    assert written["could_not_compute"] == {"ceiling": "No pair has two human raters."}
+    assert "painting" in (root / "out/bias.html").read_text(encoding="utf-8")
+    assert (root / "out/evidently.html").stat().st_size > 1e6
+    assert len(list((root / "workspace").glob("*/snapshots/*.json"))) == 1
+
+
+def test_the_lean_to_the_first_image_is_seen(biased: tuple[Path, dict[str, Any]]) -> None:
+    lean = biased[1]["position_bias"]
+    assert lean["high"] < 0
+    assert 0.5 < lean["consistency"]["value"] < 1
+
+
+def test_random_flips_flag_no_word(tmp_path: Path) -> None:
+    inputs = world_tables.write(tmp_path / "in", random_flips, n=2000, seed=1)
+    facts = stage.run(config(tmp_path), **inputs, out=tmp_path / "out")
+    assert [w["word"] for w in facts["words"] if w["flagged"]] == []
+    assert "no prompt word marks where it errs" in facts["headline"]
+
+
+def test_only_labelled_and_held_out_ratings_are_read(tmp_path: Path) -> None:
+    inputs = world_tables.write(tmp_path / "in", biased_vlm, n=60)
+    splits = tables.read(inputs["splits"], tables.SPLITS)
+    n = splits.num_rows
+    columns = {
+        "pair_id": splits.column("pair_id"),
+        "split": ["train"] * (n - 5) + ["holdout"] * 5,
+        "is_labelled": [i < 20 for i in range(n)],
+        "propensity": splits.column("propensity"),
+    }
+    tables.write(pa.table(columns), tables.SPLITS, inputs["splits"])
+    facts = stage.run(config(tmp_path), **inputs, out=tmp_path / "out")
+    assert facts["agreement"]["n"] == 25
+
+
+def test_hostile_prompts_are_inert_and_the_same_input_gives_the_same_numbers(tmp_path: Path) -> None:
+    hostile = "<script>alert(1)</script> =cmd() " + "x" * 10_000
+    inputs = world_tables.write(
+        tmp_path / "in", biased_vlm, n=120, rename=lambda t: f"{hostile} {t}" if "painting" in t else t
+    )
+    first = stage.run(config(tmp_path), **inputs, out=tmp_path / "out")
+    page = (tmp_path / "out/bias.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "alert(1)" not in (tmp_path / "out/evidently.html").read_text(encoding="utf-8")
+    assert stage.run(config(tmp_path), **inputs, out=tmp_path / "again") == first
+
+
+@pytest.mark.parametrize("preference", [0.5, 1.0])
+def test_one_class_is_reported_and_no_crash(tmp_path: Path, preference: float) -> None:
+    inputs = world_tables.write(tmp_path / "in", biased_vlm, n=30)
+    for name, rule in (("ratings", tables.RATINGS), ("labels", tables.LABELS)):
+        table = tables.read(inputs[name], rule)
+        place = table.column_names.index("preference")
+        column = pa.array([preference] * table.num_rows)
+        tables.write(table.set_column(place, "preference", column), rule, inputs[name])
+    facts = stage.run(config(tmp_path), **inputs, out=tmp_path / "out")
+    assert facts["agreement"]["value"] == 1.0
+    assert facts["agreement"]["kappa"] is None
+    assert {"kappa", "words"} <= set(facts["could_not_compute"])
+    assert (tmp_path / "out/bias.html").is_file()
+
+
+def test_no_answer_and_one_pair_are_reported(tmp_path: Path) -> None:
+    inputs = world_tables.write(tmp_path / "in", biased_vlm, n=1)
+    one = stage.run(config(tmp_path), **inputs, out=tmp_path / "one")
+    assert one["agreement"]["n"] == 1
+    assert {"words", "properties", "clustered interval"} <= set(one["could_not_compute"])
+    labels = tables.read(inputs["labels"], tables.LABELS)
+    for name in ("preference", "p_order_01", "p_order_10"):
+        labels = labels.set_column(labels.column_names.index(name), name, pa.nulls(1, pa.float64()))
+    tables.write(labels, tables.LABELS, inputs["labels"])
+    none = stage.run(config(tmp_path), **inputs, out=tmp_path / "none")
+    assert none["agreement"] is None
+    assert none["headline"].startswith("Nothing can be said")
+    assert not (tmp_path / "none/evidently.html").exists()
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    inputs = world_tables.write(tmp_path / "in", biased_vlm, n=4)
+    splits = tables.read(inputs["splits"], tables.SPLITS)
+    unseen = splits.set_column(2, "is_labelled", pc.equal(splits.column("split"), "holdout"))
+    tables.write(unseen, tables.SPLITS, inputs["splits"])
+    with pytest.raises(UserError, match="no labelled or held-out pair is rated"):
+        stage.run(config(tmp_path), **inputs, out=tmp_path / "out")

@@ -1,0 +1,122 @@
+"""Any CSV of preferences, without images."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dedpo.bias import stage
+from dedpo.config import BiasConfig
+from dedpo.errors import UserError
+
+PANDALM = Path(__file__).parents[3] / "shared" / "data" / "pandalm_preferences.csv"
+
+
+def run(path: Path, root: Path, *, raters: tuple[str, ...] = (), **columns: str) -> dict[str, Any]:
+    names = {"human": "human", "ai": "ai", "prompt": "prompt"} | columns
+    config = BiasConfig(workspace=str(root / "workspace"), permutations=500, bootstrap=300)
+    return stage.run_table(config, table=path, raters=list(raters), out=root / "out", **names)
+
+
+def write(root: Path, rows: list[tuple[object, ...]], header: str = "prompt,human,ai") -> Path:
+    path = root / "table.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header.split(","))
+        writer.writerows(rows)
+    return path
+
+
+@pytest.mark.skipif(not PANDALM.is_file(), reason=f"{PANDALM} is not there")
+def test_pandalm(tmp_path: Path) -> None:
+    raters = ("human_1", "human_2", "human_3")
+    facts = run(PANDALM, tmp_path, ai="gpt35", prompt="instruction", raters=raters)
+    found = facts["agreement"]
+    assert (round(found["value"], 4), round(found["kappa"], 3), found["n"]) == (0.7156, 0.493, 974)
+    assert facts["ceiling"]["value"] == pytest.approx(0.92, abs=0.001)
+    assert facts["ceiling"]["n"] == 999
+    assert any("25 of 999 pairs have no answer of the annotator" in note for note in facts["notes"])
+    assert (tmp_path / "out/bias.html").is_file()
+    assert {"properties", "position_bias"} <= set(facts["could_not_compute"])
+
+
+@pytest.mark.skipif(not PANDALM.is_file(), reason=f"{PANDALM} is not there")
+def test_the_command_prints_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dedpo", "bias", "--table", str(PANDALM), "--human", "human", "--ai", "gpt35"]
+    command += ["--prompt", "instruction", "--raters", "human_1,human_2,human_3", "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "agreement: 0.7156" in done.stdout
+    assert "kappa: 0.493" in done.stdout
+    assert "on 974 pairs" in done.stdout
+    assert "people with each other: 0.9199" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("rows", "reasons"),
+    [
+        ([("a b", 1, 1)] * 30, {"kappa", "words", "clustered interval"}),
+        ([(f"p {i}", 0.5, 0.5) for i in range(30)], {"kappa", "words", "agreement without ties"}),
+        ([(f"p {i}", "", "nan") for i in range(5)], {"agreement", "words", "calibration"}),
+        ([("", 1, 0), ("", 0, 0)], {"words", "clustered interval"}),
+        ([("p", 1, 0.3)], {"kappa", "words", "clustered interval"}),
+        ([(f"p {i}", 1, i % 2) for i in range(30)], {"kappa"}),
+    ],
+    ids=["one class, one prompt, duplicates", "ties", "NaN", "empty prompts", "one row", "one human class"],
+)
+def test_degenerate_tables_say_what_could_not_be_computed(
+    tmp_path: Path, rows: list[tuple[object, ...]], reasons: set[str]
+) -> None:
+    facts = run(write(tmp_path, rows), tmp_path)
+    assert reasons <= set(facts["could_not_compute"])
+    page = (tmp_path / "out/bias.html").read_text(encoding="utf-8")
+    for reason in reasons:
+        assert facts["could_not_compute"][reason].replace("'", "&#39;") in page
+    assert "nan" not in page.replace("Annotator", "").split("</style>")[1].split()
+
+
+def test_exact_copies_are_counted_and_said(tmp_path: Path) -> None:
+    facts = run(write(tmp_path, [("p", 1, 0), ("p", 1, 0), ("q", 0, 0)]), tmp_path)
+    assert facts["notes"] == ["Rows that are exact copies of others: 1; all are counted."]
+    assert facts["agreement"]["n"] == 3
+
+
+def test_hostile_texts_are_inert(tmp_path: Path) -> None:
+    bad = "</script><script>alert(1)</script>"
+    rows = [(f"{bad} =cmd() {'y' * 10_000} {i}", i % 2, (i // 2) % 2) for i in range(40)]
+    rows += [(f"plain {i}", 1, i % 2) for i in range(40)]
+    facts = run(write(tmp_path, rows, f"prompt,human,{bad}"), tmp_path, ai=bad)
+    assert bad in facts["headline"]
+    for name in ("bias.html", "evidently.html"):
+        assert "alert(1)</script>" not in (tmp_path / "out" / name).read_text(encoding="utf-8"), name
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("prompt,human,ai\np,2,1\n", "line 2, column 'human': '2' is no preference"),
+        ("prompt,human,ai\np,A,1\n", "'A' is no preference"),
+        ("prompt,human\np,1\n", "no column 'ai'; it has prompt, human"),
+        ("prompt,human,ai\n", "no row below the header"),
+        ("", "no row below the header"),
+        ("prompt,human,ai\np,1\n", "2 cells under 3 columns"),
+        ('prompt,human,ai\n"p,1,1\n', "not a readable UTF-8 CSV"),
+    ],
+)
+def test_a_wrong_table_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError) as raised:
+        run(path, tmp_path)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_no_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        run(tmp_path / "nowhere.csv", tmp_path)

@@ -1,0 +1,75 @@
+"""A stand-in for the KFP v2beta1 API: what kfp's client and command call, and what arrived.
+
+Like the real one it refuses a run whose parameters are not those of the pipeline.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+API = "/apis/v2beta1"
+
+
+class Cluster:
+    """Experiments and the runs that were created."""
+
+    def __init__(self, *experiments: str) -> None:
+        self.experiments = {name: f"experiment-{i}" for i, name in enumerate(experiments)}
+        self.runs: list[dict[str, Any]] = []
+        self.calls: list[str] = []
+
+    def app(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route(f"{API}/healthz", self._health),
+                Route(f"{API}/experiments", self._list),
+                Route(f"{API}/experiments", self._create_experiment, methods=["POST"]),
+                Route(f"{API}/runs", self._create_run, methods=["POST"]),
+                Route(f"{API}/runs/{{run_id}}", self._run),
+            ]
+        )
+
+    async def _health(self, _: Request) -> Response:
+        return JSONResponse({"multi_user": False})
+
+    async def _list(self, request: Request) -> Response:
+        self.calls.append("list experiments")
+        (predicate,) = json.loads(request.query_params["filter"])["predicates"]
+        name = predicate["stringValue"]
+        found = [_experiment(name, self.experiments[name])] if name in self.experiments else []
+        return JSONResponse({"experiments": found, "total_size": len(found)})
+
+    async def _create_experiment(self, request: Request) -> Response:
+        self.calls.append("create experiment")
+        name = (await request.json())["display_name"]
+        self.experiments[name] = f"experiment-{len(self.experiments)}"
+        return JSONResponse(_experiment(name, self.experiments[name]))
+
+    async def _create_run(self, request: Request) -> Response:
+        self.calls.append("create run")
+        run = await request.json()
+        spec = run["pipeline_spec"].get("pipeline_spec", run["pipeline_spec"])
+        known = spec["root"]["inputDefinitions"]["parameters"]
+        given = run["runtime_config"].get("parameters", {})
+        if wrong := given.keys() - known.keys():
+            return JSONResponse({"error": f"unknown parameters: {sorted(wrong)}", "code": 3}, 400)
+        self.runs.append(run)
+        return JSONResponse(self._shown(len(self.runs) - 1))
+
+    async def _run(self, request: Request) -> Response:
+        return JSONResponse(self._shown(int(request.path_params["run_id"].removeprefix("run-"))))
+
+    def _shown(self, index: int) -> dict[str, Any]:
+        run = self.runs[index]
+        kept = {"display_name": run["display_name"], "experiment_id": run["experiment_id"]}
+        return kept | {"run_id": f"run-{index}", "state": "PENDING", "created_at": "2026-11-21T00:00:00Z"}
+
+
+def _experiment(name: str, number: str) -> dict[str, str]:
+    return {"experiment_id": number, "display_name": name, "created_at": "2026-11-21T00:00:00Z"}

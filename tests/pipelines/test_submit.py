@@ -1,0 +1,166 @@
+"""`dedpo submit` and the plain `kfp run create`, against a stand-in of Kubeflow's API on loopback."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dedpo.errors import UserError
+from dedpo.ops import submit
+from dedpo.world.serve import listening
+from tests.pipelines.kfp_server import Cluster
+
+REPOSITORY = Path(__file__).parent.parent.parent
+PACKAGE = REPOSITORY / "pipelines" / "dedpo.yaml"
+REQUIRED = ["source=s3://bucket/pairs", "prompts=s3://bucket/prompts.txt", "annotator_url=http://vllm:8000/v1"]
+SENT = {"source": "s3://bucket/pairs", "prompts": "s3://bucket/prompts.txt", "annotator_url": "http://vllm:8000/v1"}
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return Cluster("dedpo")
+
+
+@pytest.fixture
+def endpoint(cluster: Cluster) -> Iterator[str]:
+    with listening(cluster.app()) as url:
+        yield url
+
+
+def _run(home: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("KF_")} | {"HOME": str(home)} | variables
+    program = str(Path(sys.executable).parent / command[0])
+    return subprocess.run(
+        [program, *command[1:]],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def _dedpo(
+    home: Path, endpoint: str, *parameters: str, options: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    given = [part for p in parameters for part in ("--set-param", p)]
+    return _run(home, "dedpo", "submit", "pipelines/dedpo.yaml", "--endpoint", endpoint, *options, *given)
+
+
+def test_dedpo_submit_arrives_with_its_parameters(cluster: Cluster, endpoint: str, tmp_path: Path) -> None:
+    more = ["seed=3", 'arms=["dpo_human", "dedpo_tuned"]', 'overrides={"train.steps": 500}', "revision=7"]
+    done = _dedpo(tmp_path, endpoint, *REQUIRED, *more, options=("--service-account", "dedpo"))
+    assert done.returncode == 0, done.stderr
+    assert f"{endpoint}/#/runs/details/run-0" in done.stdout
+    (run,) = cluster.runs
+    assert run["experiment_id"] == "experiment-0"
+    assert run["service_account"] == "dedpo"
+    assert run["runtime_config"]["parameters"] == SENT | {
+        "seed": 3,
+        "arms": ["dpo_human", "dedpo_tuned"],
+        "overrides": {"train.steps": 500},
+        "revision": "7",
+    }
+    assert {"pipeline_spec", "platform_spec"} <= run["pipeline_spec"].keys(), "secrets and security come along"
+
+
+def test_the_plain_kfp_command_arrives_too(cluster: Cluster, endpoint: str, tmp_path: Path) -> None:
+    """By its old name, which the documents of many clusters use; the README's test takes the new one."""
+    command = ["kfp", "run", "submit", "-e", "dedpo", "-f", "pipelines/dedpo.yaml", *REQUIRED]
+    more = ["seed=3", 'overrides={"train.steps": 500}']
+    done = _run(tmp_path, *command, *more, KF_PIPELINES_ENDPOINT=endpoint)
+    assert done.returncode == 0, done.stderr
+    (run,) = cluster.runs
+    assert run["runtime_config"]["parameters"] == SENT | {"seed": 3, "overrides": {"train.steps": 500}}
+
+
+def test_the_two_commands_of_the_readme_do_the_same(cluster: Cluster, endpoint: str, tmp_path: Path) -> None:
+    lines = (REPOSITORY / "README.md").read_text().replace("\\\n", " ").splitlines()
+    commands = [line for line in lines if line.startswith(("dedpo submit ", "kfp run create "))]
+    assert len(commands) == 2
+    for command in commands:
+        done = _run(tmp_path, *shlex.split(command), KF_PIPELINES_ENDPOINT=endpoint)
+        assert done.returncode == 0, done.stderr
+    first, second = (run["runtime_config"]["parameters"] for run in cluster.runs)
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([*REQUIRED, "sead=3"], "has no parameter 'sead'; did you mean 'seed'?"),
+        ([*REQUIRED, "zzz=3"], "has no parameter 'zzz'; known: "),
+        ([*REQUIRED, "seed=3.5"], "seed=3.5: expected a whole number"),
+        ([*REQUIRED, "seed=true"], "seed=true: expected a whole number"),
+        ([*REQUIRED, "arms=dedpo"], "arms=dedpo: expected a list"),
+        ([*REQUIRED, "overrides=[1]"], r"overrides=\[1\]: expected an object"),
+        ([*REQUIRED, 'overrides={"train.stepz": 3}'], "unknown key 'train.stepz'; did you mean 'steps'?"),
+        ([*REQUIRED, 'arms=["dpo_humane"]'], "overrides: arms.0"),
+        ([*REQUIRED, "primary=sft"], "primary 'sft' is not among the arms"),
+        ([*REQUIRED, "seed"], "write it as name=value"),
+        ([*REQUIRED, "seed=1", "seed=2"], "'seed' is given twice"),
+        (REQUIRED[:2], "missing annotator_url .*OpenAI-compatible"),
+    ],
+)
+def test_wrong_parameters_are_named(given: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        submit.arguments(PACKAGE, given)
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_is_sent_when_a_parameter_is_wrong(cluster: Cluster, endpoint: str, tmp_path: Path) -> None:
+    done = _dedpo(tmp_path, endpoint, *REQUIRED, "sead=3")
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines() == [
+        "error: --set-param sead=3: pipelines/dedpo.yaml has no parameter 'sead'; did you mean 'seed'?"
+    ]
+    assert not cluster.calls
+
+
+def test_a_dry_run_sends_nothing_and_needs_no_endpoint(tmp_path: Path) -> None:
+    done = _dedpo(tmp_path, "http://127.0.0.1:9", *REQUIRED, "seed=2.0", options=("--dry-run",))
+    assert done.returncode == 0, done.stderr
+    assert '"seed": 2' in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [("http://127.0.0.1:9", "Connection refused; start a port-forward"), ("cluster", "not an http(s) address")],
+)
+def test_an_endpoint_that_does_not_answer_is_one_line(address: str, message: str, tmp_path: Path) -> None:
+    done = _dedpo(tmp_path, address, *REQUIRED)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_missing_experiment_is_named_with_its_remedy(cluster: Cluster, endpoint: str, tmp_path: Path) -> None:
+    done = _dedpo(tmp_path, endpoint, *REQUIRED, options=("--experiment", "other"))
+    assert done.returncode == 2
+    assert f"--experiment other: not at {endpoint}; 'kfp --endpoint {endpoint} experiment create other'" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert cluster.calls == ["list experiments"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "No such file"),
+        ("a: [", "not valid YAML"),
+        ("a: 1", "no compiled pipeline"),
+        ("", "no compiled pipeline"),
+    ],
+)
+def test_what_is_no_compiled_pipeline_is_refused(content: str | None, message: str, tmp_path: Path) -> None:
+    package = tmp_path / "pipeline.yaml"
+    if content is not None:
+        package.write_text(content)
+    with pytest.raises(UserError, match=message):
+        submit.arguments(package, [])

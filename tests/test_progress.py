@@ -1,0 +1,33 @@
+"""Progress where there is no terminal: a line now and then, with what is left."""
+
+from __future__ import annotations
+
+import pytest
+
+from dedpo import progress as module
+from dedpo.progress import progress
+
+
+def test_lines_count_units_and_say_what_is_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LINE_SECONDS", 0.0)
+    with progress("labelling", 3) as advance:
+        for _ in range(3):
+            advance("ok")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(",")[0] for line in lines] == ["labelling: 1/3", "labelling: 2/3", "labelling: 3/3"]
+    assert lines[-1].endswith("about 0 s left ok")
+
+
+def test_a_quick_loop_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("labelling", 3) as advance:
+        advance("")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_resumed_run_counts_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LINE_SECONDS", 0.0)
+    with progress("training", 10, done=8) as advance:
+        advance("")
+    assert capsys.readouterr().err.startswith("training: 9/10, about")
