@@ -77,7 +77,7 @@ def order() -> list[str]:
     """Stage names such that each comes after what it needs."""
     listed = subprocess.run(["dvc", "stage", "list", "--name-only"], capture_output=True, text=True, check=True)
     names = listed.stdout.split()
-    first = ["world", "data", "split", "label", "targets", "train", "sample", "score", "report"]
+    first = "world data split label bias targets train sample score judge report".split()
     return sorted(names, key=lambda name: (first.index(name.split("@")[0]), name))
 
 

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from dedpo.world import render as renderer
 from dedpo.world.oracle import MEASURES, human_preferences, human_reward, measure
 from dedpo.world.prompts import Prompt, every_prompt
 from dedpo.world.render import render
@@ -48,9 +47,8 @@ def test_softness_lowers_sharp():
     assert (measure(prompts, soften(images))["sharp"] < measure(prompts, images)["sharp"]).mean() > 0.95
 
 
-def test_the_right_colour_raises_adherence(monkeypatch):
-    monkeypatch.setattr(renderer, "WRONG_COLOUR_RATE", 0.0)
-    images = render([RED] * 200, np.random.default_rng(0))
+def test_the_right_colour_raises_adherence():
+    images = render([RED] * 200, np.random.default_rng(0), wrong_colours=0.0)
     assert (measure([RED] * 200, images)["adherence"] > measure([BLUE] * 200, images)["adherence"]).all()
 
 
