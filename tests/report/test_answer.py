@@ -43,8 +43,9 @@ def test_worse_is_said() -> None:
     ]
 
 
-def test_mixed_is_unclear() -> None:
-    assert ask({"dpo_synthetic": gap(0.3, 0.1), "dpo_human": gap(-0.3, 0.1)}).verdict == "unclear"
+def test_better_than_one_and_worse_than_another_is_mixed() -> None:
+    assert ask({"dpo_synthetic": gap(0.3, 0.1), "dpo_human": gap(-0.3, 0.1)}).verdict == "mixed"
+    assert ask({"dpo_synthetic": gap(0.3, 0.1), "dpo_human": gap(0.0, 0.1)}).verdict == "unclear"
 
 
 def test_another_arm_that_leads_within_the_interval_is_named() -> None:

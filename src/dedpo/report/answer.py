@@ -16,7 +16,8 @@ class Answer(NamedTuple):
     """The headline and what a careful reader must know beside it.
 
     Attributes:
-        verdict: 'better', 'worse' or 'unclear': of the primary arm against all rivals.
+        verdict: 'better', 'worse' or 'unclear': of the primary arm against all rivals; 'mixed': better than one and
+            worse than another.
         notes: sentences.
     """
 
@@ -44,7 +45,10 @@ def answer(
         return Answer(headline, "unclear", _notes(primary, metric, against, means))
     clauses = [_clause(against[r], title(r)) for r in rivals]
     kinds = {_kind(against[r]) for r in rivals}
-    verdict = kinds.pop() if len(kinds) == 1 else "unclear"
+    if {"better", "worse"} <= kinds:
+        verdict = "mixed"
+    else:
+        verdict = kinds.pop() if len(kinds) == 1 else "unclear"
     headline = f"{title(primary)} {_joined(clauses)} on {metric}."
     return Answer(headline, verdict, _notes(primary, metric, against, means))
 
