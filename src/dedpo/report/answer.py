@@ -45,10 +45,8 @@ def answer(
         return Answer(headline, "unclear", _notes(primary, metric, against, means))
     clauses = [_clause(against[r], title(r)) for r in rivals]
     kinds = {_kind(against[r]) for r in rivals}
-    if {"better", "worse"} <= kinds:
-        verdict = "mixed"
-    else:
-        verdict = kinds.pop() if len(kinds) == 1 else "unclear"
+    undecided = "mixed" if {"better", "worse"} <= kinds else "unclear"
+    verdict = kinds.pop() if len(kinds) == 1 else undecided
     headline = f"{title(primary)} {_joined(clauses)} on {metric}."
     return Answer(headline, verdict, _notes(primary, metric, against, means))
 
