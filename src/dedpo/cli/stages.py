@@ -145,4 +145,14 @@ def report(
         verdicts=paths.verdicts if paths.verdicts.exists() else None,
         out=out,
     )
-    say(summary)
+    metric = summary["metric"]
+    gaps = {
+        f"{summary['primary']} minus {m}": gap[metric] for m, gap in summary["differences"].items() if metric in gap
+    }
+    say({"verdict": summary["verdict"], **{m: _interval(gap) for m, gap in gaps.items()}, "page": out / "report.html"})
+
+
+def _interval(found: dict[str, float | None]) -> str:
+    """'0.161 (0.115 to 0.207)'; '–' for what could not be computed."""
+    mean, low, high = ("–" if found[key] is None else f"{found[key]:.3f}" for key in ("mean", "low", "high"))
+    return f"{mean} ({low} to {high})"
