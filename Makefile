@@ -54,7 +54,7 @@ clean:
 	@TORCH=$$(grep '^torch==' constraints.txt); \
 	  if command -v nvidia-smi >/dev/null; then true; else \
 	    $(BIN)/pip install -q --disable-pip-version-check --retries 0 --timeout 20 \
-	      --index-url https://download.pytorch.org/whl/cpu --extra-index-url https://pypi.org/simple $$TORCH 2>/dev/null; fi \
+	      --index-url https://download.pytorch.org/whl/cpu --no-deps $$TORCH 2>/dev/null; fi \
 	  || echo "PyTorch's CPU index cannot be reached; taking torch from the default index"
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[all,test]"
 	@touch $@
