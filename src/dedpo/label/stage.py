@@ -15,7 +15,7 @@ from dedpo import tables
 from dedpo.config import LabelConfig
 from dedpo.errors import UserError
 from dedpo.images import data_url
-from dedpo.label.store import Answer, Store, open_store
+from dedpo.label.store import Answer, Store
 from dedpo.label.templates import Message, Template, messages, template
 from dedpo.manifest import output_folder, write_json
 from dedpo.progress import Advance, progress
@@ -69,7 +69,7 @@ def run(config: LabelConfig, *, pairs: Path, out: Path) -> dict[str, Any]:
         resumable=True,
         changeable=CHANGEABLE,
     ) as partial:
-        with open_store(partial / STORE) as store:
+        with Store(partial / STORE) as store:
             tally = Tally("label", "pairs", config.max_failures, len(pair_ids))
             asyncio.run(_ask_all(config, pairs, question, store, tally))
             if tally.is_exceeded:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dedpo import store
-from dedpo.store import SYNC_EVERY as SYNC_EVERY
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +30,7 @@ class Answer:
 
 
 class Store(store.Store[Answer]):
-    """The answers so far, by (pair_id, order)."""
+    """The answers so far, by (pair_id, order); a context manager."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, Answer)
-
-
-def open_store(path: Path) -> Store:
-    """Open or create the store at `path`; a context manager.
-
-    Raises:
-        UserError: another process has it open.
-    """
-    return Store(path)

@@ -20,6 +20,7 @@ from dedpo.manifest import output_folder, write_json
 from dedpo.progress import Advance, progress
 from dedpo.score import plan
 from dedpo.score.plan import Model
+from dedpo.workers import run_all
 
 if TYPE_CHECKING:
     from dedpo.score.oracle import Item, Oracle
@@ -89,15 +90,7 @@ async def _score_at_oracle(config: ScoreConfig, samples: Path, count: int) -> Ro
     async with Oracle(config) as oracle:
         with progress(f"scoring {count} samples at the oracle", count) as advance:
             # The workers share one iterator, so no more pictures are in memory than are being asked about.
-            work = [
-                asyncio.create_task(_ask(oracle, batches, samples, rows, advance)) for _ in range(config.concurrency)
-            ]
-            try:
-                await asyncio.gather(*work)
-            finally:
-                for task in work:
-                    task.cancel()
-                await asyncio.gather(*work, return_exceptions=True)
+            await run_all(_ask(oracle, batches, samples, rows, advance) for _ in range(config.concurrency))
     return rows
 
 
