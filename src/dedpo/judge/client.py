@@ -11,6 +11,7 @@ from google import genai
 from google.genai import errors, types
 
 from dedpo.config import JudgeConfig
+from dedpo.endpoints import without_key
 from dedpo.errors import UserError, excerpt
 from dedpo.images import mime_type
 from dedpo.judge import reply, templates
@@ -22,8 +23,6 @@ FIRST_PAUSE: Final = 1.0  # seconds
 TRIES: Final = 3
 # A hostile prompt cannot make an answer dear.
 ANSWER_LIMIT: Final = 1024  # tokens
-# Shorter ones are no secrets, and blotting them out would garble messages.
-SHORTEST_KEY: Final = 8
 # What google-genai raises where a body is not the protocol's, or JSON too deep for it.
 _NOT_THE_PROTOCOL: Final = (ValueError, TypeError, AttributeError, KeyError, RecursionError)
 
@@ -175,9 +174,7 @@ class Client:
         return self._plain(str(error.message or error.status or error.details))
 
     def _plain(self, text: str, length: int = 160) -> str:
-        # Some endpoints repeat the key in their complaint.
-        is_secret = len(self._key) >= SHORTEST_KEY
-        return excerpt(text.replace(self._key, "[key]") if is_secret else text, length)
+        return without_key(text, self._key, length)
 
 
 class Unusable(ValueError):  # noqa: N818

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from typing import Final
-from urllib.parse import urlsplit
 
 from dedpo.config import JudgeConfig
+from dedpo.endpoints import check_key, check_url
 from dedpo.errors import UserError
 
 GOOGLE: Final = "https://generativelanguage.googleapis.com"
@@ -21,15 +21,13 @@ def base_url(config: JudgeConfig) -> str:
         UserError: it is no http(s) URL, or it carries a password (which the manifest would keep).
     """
     url = (config.base_url or os.environ.get("GEMINI_BASE_URL", "")).strip() or GOOGLE
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        parts = urlsplit("")
-    if parts.username or parts.password:
-        raise UserError("judge.base_url: holds a user name or password; give the key in $GEMINI_API_KEY instead")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UserError(f"judge.base_url: '{url}' is no endpoint; write it like {GOOGLE}, without /{API_VERSION}")
-    return url.rstrip("/").removesuffix(f"/{API_VERSION}")
+    checked = check_url(
+        url,
+        setting="judge.base_url",
+        example=f"{GOOGLE}, without /{API_VERSION}",
+        instead="; give the key in $GEMINI_API_KEY instead",
+    )
+    return checked.removesuffix(f"/{API_VERSION}")
 
 
 def api_key() -> str:
@@ -44,7 +42,4 @@ def api_key() -> str:
             "$GEMINI_API_KEY: not set, nor is $GOOGLE_API_KEY; export the key (any word where the endpoint asks for "
             "none); 'dedpo judge --dry-run' needs none"
         )
-    key = os.environ[name].strip()
-    if not (key.isascii() and key.isprintable() and " " not in key):
-        raise UserError(f"${name}: holds characters that a key cannot have; copy it again")
-    return key
+    return check_key(os.environ[name].strip(), name)

@@ -12,15 +12,14 @@ from urllib.parse import urlsplit
 import openai
 
 from dedpo.config import LabelConfig
-from dedpo.errors import UserError, excerpt
+from dedpo.endpoints import check_key, check_url, without_key
+from dedpo.errors import UserError
 from dedpo.label import reply
 from dedpo.label.templates import Message
 
 TOP_LOGPROBS = 5
 # vLLM, OpenAI and Gemini endpoints answer or refuse a connection in far less.
 CONNECT_SECONDS = 10.0
-# Shorter ones ('EMPTY') are no secrets, and blotting them out would garble messages.
-SHORTEST_KEY = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +133,7 @@ class Client:
         return self._plain(str(body.get("message") or error.response.text or error.message))
 
     def _plain(self, text: str) -> str:
-        # Some endpoints repeat the key in their complaint.
-        is_secret = len(self._key) >= SHORTEST_KEY
-        return excerpt(text.replace(self._key, "[key]") if is_secret else text)
+        return without_key(text, self._key)
 
 
 def base_url(config: LabelConfig) -> str:
@@ -151,15 +148,12 @@ def base_url(config: LabelConfig) -> str:
             "label.base_url: not set, nor is $OPENAI_BASE_URL; name an OpenAI-compatible endpoint such as "
             "http://127.0.0.1:8000/v1"
         )
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise UserError(f"label.base_url: '{url}' is no URL; write it like http://127.0.0.1:8000/v1") from None
-    if parts.username or parts.password:
-        raise UserError("label.base_url: holds a user name or password; give the key in $OPENAI_API_KEY instead")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UserError(f"label.base_url: '{url}' is no endpoint; write it like http://127.0.0.1:8000/v1")
-    return url.rstrip("/")
+    return check_url(
+        url,
+        setting="label.base_url",
+        example="http://127.0.0.1:8000/v1",
+        instead="; give the key in $OPENAI_API_KEY instead",
+    )
 
 
 def _api_key(url: str) -> str:
@@ -170,9 +164,7 @@ def _api_key(url: str) -> str:
         raise UserError(
             f"$OPENAI_API_KEY: not set, and {url} is another machine; export it (any word will do where none is asked)"
         )
-    if not (key.isascii() and key.isprintable() and " " not in key):
-        raise UserError("$OPENAI_API_KEY: holds characters that a key cannot have; copy it again")
-    return key
+    return check_key(key, "OPENAI_API_KEY")
 
 
 def _is_loopback(host: str) -> bool:

@@ -9,11 +9,11 @@ import os
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import httpx
 
 from dedpo.config import ScoreConfig
+from dedpo.endpoints import check_url
 from dedpo.errors import UserError, excerpt
 from dedpo.score import plan
 
@@ -127,15 +127,12 @@ def oracle_url(config: ScoreConfig) -> str:
         raise UserError(
             "score.oracle_url: not set, nor is $DEDPO_ORACLE_URL; name a scoring endpoint such as http://127.0.0.1:8765"
         )
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        parts = urlsplit("")
-    if parts.username or parts.password:
-        raise UserError("score.oracle_url: holds a user name or password, which would be written down; leave it out")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UserError(f"score.oracle_url: '{url}' is no endpoint; write it like http://127.0.0.1:8765")
-    return url.rstrip("/")
+    return check_url(
+        url,
+        setting="score.oracle_url",
+        example="http://127.0.0.1:8765",
+        instead=", which would be written down; leave it out",
+    )
 
 
 def _named(item: Item) -> str:

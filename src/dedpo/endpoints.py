@@ -1,0 +1,49 @@
+"""Addresses and keys of servers, checked the same way wherever one is asked; a key is never shown."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import urlsplit
+
+from dedpo.errors import UserError, excerpt
+
+# Shorter keys ('EMPTY') are no secrets, and blotting them out would garble messages.
+SHORTEST_KEY: Final = 8
+
+
+def check_url(url: str, *, setting: str, example: str, instead: str) -> str:
+    """`url` without a slash at its end.
+
+    Args:
+        setting: where it came from, such as 'label.base_url'.
+        example: how to write it.
+        instead: what to do rather than put a password into it.
+
+    Raises:
+        UserError: it is no http(s) URL, or it carries a password (which the manifest would keep).
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.username or parts.password:
+        raise UserError(f"{setting}: holds a user name or password{instead}")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UserError(f"{setting}: '{url}' is no endpoint; write it like {example}")
+    return url.rstrip("/")
+
+
+def check_key(key: str, variable: str) -> str:
+    """`key` itself.
+
+    Raises:
+        UserError: it holds characters that a header cannot carry; names `variable`, not the key.
+    """
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise UserError(f"${variable}: holds characters that a key cannot have; copy it again")
+    return key
+
+
+def without_key(text: str, key: str, length: int = 160) -> str:
+    """An excerpt of foreign text in which `key` is blotted out: some endpoints repeat it in their complaint."""
+    return excerpt(text.replace(key, "[key]") if len(key) >= SHORTEST_KEY else text, length)

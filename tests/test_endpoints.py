@@ -1,0 +1,39 @@
+"""Addresses and keys: what is refused, and that a key is never shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from dedpo.endpoints import check_key, check_url, without_key
+from dedpo.errors import UserError
+
+HOW = {"setting": "label.base_url", "example": "http://host/v1", "instead": "; leave it out"}
+
+
+def test_a_good_address_loses_its_last_slash_only() -> None:
+    assert check_url("http://127.0.0.1:8000/v1/", **HOW) == "http://127.0.0.1:8000/v1"
+
+
+@pytest.mark.parametrize("url", ["ftp://host", "host:8000", "http://", "http://[", ""])
+def test_what_is_no_http_address_names_setting_and_example(url: str) -> None:
+    with pytest.raises(UserError, match="label.base_url: '.*' is no endpoint; write it like http://host/v1"):
+        check_url(url, **HOW)
+
+
+def test_a_password_is_refused_unshown() -> None:
+    with pytest.raises(UserError, match="holds a user name or password; leave it out") as caught:
+        check_url("http://me:s3cret@host/v1", **HOW)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["two words", "schlüssel", "line\nbreak"])
+def test_a_malformed_key_is_refused_unshown(key: str) -> None:
+    with pytest.raises(UserError, match=r"\$A_KEY: holds characters that a key cannot have") as caught:
+        check_key(key, "A_KEY")
+    assert key not in str(caught.value)
+
+
+def test_a_key_is_blotted_out_unless_too_short_to_be_one() -> None:
+    assert without_key("no such key: sk-12345678", "sk-12345678") == "no such key: [key]"
+    assert without_key("EMPTY answer", "EMPTY") == "EMPTY answer"
+    assert without_key("x" * 50, "sk-12345678", 10) == "x" * 9 + "…"
