@@ -120,7 +120,7 @@ def dedpo(
             policies=policies.outputs["policies"], prompts=imported["texts"], base=base, settings=plan["sample"]
         )
         give(pictures, "sample", image=train_image, secret=secret, pool=pool)
-        scores = score(samples=pictures.output, settings=plan["score"])
+        scores = score(samples=pictures.output, max_pixels=plan["max_pixels"], settings=plan["score"])
         give(scores, "score", image=train_image, secret=secret, pool=pool)
         page = report(
             samples=pictures.output,

@@ -73,7 +73,14 @@ def labels(given: Any, imported: Outputs, plan: Outputs, pool: Pool, image: Any,
 def numbers(imported: Outputs, ready: Outputs, labels: Any, plan: Outputs, image: Any) -> tuple[Any, Any]:
     """Where the annotator differs from people, and, if the gate lets it pass, the targets."""
     ratings, splits = ready["joined"], ready["splits"]
-    found = bias(pairs=imported["pairs"], ratings=ratings, splits=splits, labels=labels, settings=plan["bias"])
+    found = bias(
+        pairs=imported["pairs"],
+        ratings=ratings,
+        splits=splits,
+        labels=labels,
+        max_pixels=plan["max_pixels"],
+        settings=plan["bias"],
+    )
     give(found, "bias", image=image)
     passed = gate(bias=found.outputs["facts"], labels=labels, settings=plan["gate"])
     give(passed, "gate", image=image)

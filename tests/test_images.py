@@ -5,13 +5,15 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image
+from PIL import Image, ImageFile
 
-from dedpo.images import decode, encode_png
+from dedpo.images import decode, encode_png, size
 
+# Pillow's words on broken blocks; outside tests dedpo.images silences them itself.
+pytestmark = [pytest.mark.filterwarnings(f"ignore::UserWarning:PIL.{name}") for name in ("Image", "TiffImagePlugin")]
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 
 
@@ -127,10 +129,127 @@ def test_damage_is_refused_or_decoded_but_never_anything_else(kind, data):
         assert decode(bytes(damaged), 10_000).mode == "RGB"
 
 
-def test_a_photo_is_turned_upright() -> None:
-    image = Image.new("RGB", (4, 2), "red")
-    exif = image.getexif()
-    exif[0x0112] = 6  # Orientation: turn by 90° clockwise to view.
-    buffer = io.BytesIO()
-    image.save(buffer, format="JPEG", exif=exif)
-    assert decode(buffer.getvalue()).size == (2, 4)
+# What each orientation makes of the stored rows and columns (EXIF 2.32, 4.6.4: where row 0 and column 0 are seen).
+UPRIGHT = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda a: np.rot90(a),
+}
+ASCII, SHORT, RATIONAL, UNDEFINED = 2, 3, 5, 7
+
+
+def exif(*entries: tuple[int, int, int, bytes], order: str = "<") -> bytes:
+    """A TIFF block of (tag, type, count, four bytes)."""
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, len(entries))
+    return head + b"".join(struct.pack(f"{order}HHI", *entry[:3]) + entry[3] for entry in entries) + bytes(4)
+
+
+def orientation(value: int, order: str = "<") -> tuple[int, int, int, bytes]:
+    return 0x0112, SHORT, 1, struct.pack(f"{order}HH", value, 0)
+
+
+def stored(block: bytes, kind: str) -> bytes:
+    """PIXELS in blocks of eight, so that JPEG keeps them apart, with an EXIF block as it is."""
+    large = Image.fromarray(PIXELS.repeat(8, 0).repeat(8, 1))
+    options = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}, "PNG": {}}[kind]
+    return encoded(large, kind, exif=b"Exif\0\0" + block, **options)
+
+
+def seen(data: bytes) -> np.ndarray:
+    return np.asarray(decode(data), dtype=int)[4::8, 4::8]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("value", UPRIGHT)
+def test_each_orientation_is_turned_upright(value, order, kind):
+    found = seen(stored(exif(orientation(value, order=order), order=order), kind))
+    expected = UPRIGHT[value](PIXELS)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() < 8
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [
+        pytest.param((0x010E, SHORT, 1, b"\1\0\0\0"), id="a number for a description"),
+        pytest.param((0x011A, ASCII, 3, b"72\0\0"), id="a text for a resolution"),
+        pytest.param((0x011A, RATIONAL, 1, b"\xff\xff\xff\x7f"), id="a rational beyond the end"),
+        pytest.param((0x8769, ASCII, 2, b"x\0\0\0"), id="a text for a directory's place"),
+        pytest.param((0x8825, UNDEFINED, 4, b"GPS!"), id="bytes for a directory's place"),
+        pytest.param((0x0103, SHORT, 2, b"\1\0\2\0"), id="two numbers for one"),
+        pytest.param((0x0132, 99, 1, bytes(4)), id="a type that there is not"),
+        pytest.param((0x0131, SHORT, 2, b"\1\0\xff\xff"), id="numbers for a program's name"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_another_tag_of_a_wrong_type_does_not_matter(stranger, kind):
+    assert seen(stored(exif(orientation(6), stranger), kind)).shape == (9, 6, 3)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        exif(orientation(0)),
+        exif(orientation(9)),
+        exif(orientation(65535)),
+        exif((0x0112, UNDEFINED, 1, b"\6\0\0\0")),
+        exif((0x0112, ASCII, 2, b"6\0\0\0")),
+        exif((0x0112, RATIONAL, 1, b"\xff\xff\xff\x7f")),
+        exif(orientation(6))[:12],
+        b"II*\0",
+        b"",
+        b"no TIFF at all",
+    ],
+)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_an_orientation_that_is_none_leaves_the_picture_as_it_is_stored(block, kind):
+    assert seen(stored(block, kind)).shape == (6, 9, 3)
+
+
+FIELD = st.tuples(
+    st.sampled_from([0x0112, 0x010E, 0x011A, 0x0131, 0x8769, 0x8825, 0x8773, 0x02BC, 0x0201]) | st.integers(0, 65535),
+    st.integers(0, 13),
+    st.integers(0, 9) | st.integers(0, 2**32 - 1),
+    st.binary(min_size=4, max_size=4) | st.integers(0, 64).map(lambda n: struct.pack("<I", n)),
+)
+
+
+@given(st.lists(FIELD, max_size=5), st.sampled_from(["JPEG", "PNG", "WEBP"]), st.integers(1, 8))
+@settings(max_examples=400)
+def test_no_exif_block_costs_a_picture(fields, kind, value):
+    """Whatever stands beside the orientation: the pixels are there, turned or not."""
+    picture = seen(stored(exif(orientation(value), *fields), kind))
+    ways = [turned(PIXELS) for turned in UPRIGHT.values()]
+    assert any(picture.shape == w.shape and np.abs(picture - w).max() < 8 for w in ways)
+
+
+def test_an_image_without_pixels_is_refused():
+    with pytest.raises(ValueError, match="no pixels|broken image|not a PNG"):
+        decode(bomb(0))
+
+
+@pytest.mark.parametrize(
+    "failure", [struct.error("x"), KeyError(3), ZeroDivisionError(), OverflowError(), MemoryError()]
+)
+def test_whatever_fails_in_the_reader_the_image_is_broken(monkeypatch, failure):
+    """Which of these hostile bytes reach depends on Pillow's version; an import outlives each of them."""
+
+    def fail(self):
+        raise failure
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    with pytest.raises(ValueError, match=r"broken image \("):
+        decode(encoded(Image.fromarray(PIXELS), "BMP"))
+
+
+def test_the_size_is_read_from_the_first_bytes():
+    data = encode_png(Image.fromarray(PIXELS))
+    assert size(data[:60]) == (9, 6)
+    with pytest.raises(ValueError, match="not a PNG"):
+        size(b"hello")

@@ -12,6 +12,7 @@ def bias(
     ratings: Input[Dataset],
     splits: Input[Dataset],
     labels: Input[Dataset],
+    max_pixels: int,
     settings: str,
     page: Output[HTML],
     evidently: Output[HTML],
@@ -26,6 +27,7 @@ def bias(
         ratings: The ratings table.
         splits: The splits table.
         labels: The labels table.
+        max_pixels: Images with more pixels are not measured.
         settings: The section 'bias' as JSON; its workspace is the volume's, where the dashboard shows every run.
         page: The page: agreement, ceiling, calibration, words and image properties.
         evidently: Evidently's report.
@@ -47,6 +49,7 @@ def bias(
             splits=Path(splits.path, "splits.parquet"),
             labels=Path(labels.path, "labels.parquet"),
             out=Path(facts.path),
+            max_pixels=max_pixels,
         )
         Path(page.path).write_bytes(Path(facts.path, "bias.html").read_bytes())
         Path(evidently.path).write_bytes(Path(facts.path, "evidently.html").read_bytes())

@@ -7,11 +7,12 @@ from components import RUNTIME
 
 
 @dsl.component(**RUNTIME)
-def score(samples: Input[Dataset], settings: str, scores: Output[Dataset], metrics: Output[Metrics]):
+def score(samples: Input[Dataset], max_pixels: int, settings: str, scores: Output[Dataset], metrics: Output[Metrics]):
     """Score every sample.
 
     Args:
         samples: Shards of the samples table.
+        max_pixels: Samples with more pixels are refused.
         settings: The section 'score' as JSON.
         scores: The scores table, each model's means, and the manifest.
         metrics: Each model's means.
@@ -24,7 +25,7 @@ def score(samples: Input[Dataset], settings: str, scores: Output[Dataset], metri
 
     with component.reported():
         config = component.section(ScoreConfig, settings)
-        summary = stage.run(config, samples=Path(samples.path), out=Path(scores.path))
+        summary = stage.run(config, samples=Path(samples.path), out=Path(scores.path), max_pixels=max_pixels)
         component.describe(scores, rows=summary["samples"])
         for model, means in summary["means"].items():
             component.log(metrics, {f"{model} {metric}": mean for metric, mean in means.items()})

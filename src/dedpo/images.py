@@ -5,9 +5,14 @@ from __future__ import annotations
 import base64
 import io
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+
+from dedpo.errors import excerpt
 
 # What a browser and an annotator can show. Pillow opens much more, and runs Ghostscript for some of it.
 FORMATS: Final = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
@@ -15,31 +20,84 @@ FORMATS: Final = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
 DECODERS: Final = min(8, os.cpu_count() or 1)
 # `decode` has its own limit; Pillow's would warn from 89 megapixels and refuse from 179, whatever the settings say.
 Image.MAX_IMAGE_PIXELS = None
+# It warns of EXIF blocks that it cannot read, in lines that name no file.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+_ORIENTATION: Final = 0x0112
+# EXIF 2.32, 4.6.4: what makes the stored picture upright.
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def decode(data: bytes, max_pixels: int = 40_000_000) -> Image.Image:
     """Decode one still image to RGB, upright as EXIF says; the first frame of an animation, transparency on white.
 
     Raises:
-        ValueError: not an image, truncated, or more than `max_pixels` (checked before any pixel is decoded).
+        ValueError: not an image, broken, or not of 1 to `max_pixels` pixels (checked before any pixel is decoded).
     """
+    with _opened(data) as image:
+        if not image.width * image.height:
+            raise _RefusedError(f"no pixels ({image.width}×{image.height})")
+        if image.width * image.height > max_pixels:
+            raise _RefusedError(f"{image.width}×{image.height} pixels exceed the limit of {max_pixels:,}")
+        image.load()
+        if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+            raise _RefusedError(f"mode {image.mode} (more than 8 bits a channel) is not supported; save it as 8-bit")
+        turn = _TURNS.get(_orientation(image))
+        upright = image if turn is None else image.transpose(turn)
+        if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
+            rgba = upright.convert("RGBA")
+            white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+            return Image.alpha_composite(white, rgba).convert("RGB")
+        return upright.convert("RGB")
+
+
+def size(data: bytes) -> tuple[int, int]:
+    """Width and height as stored, in pixels, from the file's first bytes alone.
+
+    Raises:
+        ValueError: not an image.
+    """
+    with _opened(data) as image:
+        return image.size
+
+
+class _RefusedError(ValueError):
+    """A whole image that is not taken."""
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    """An image, opened and not decoded; whatever goes wrong with it meanwhile is a ValueError."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > max_pixels:
-                raise ValueError(f"{image.width}×{image.height} pixels exceed the limit of {max_pixels:,}")
-            image.load()
-            if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-                raise ValueError(f"mode {image.mode} (more than 8 bits a channel) is not supported; save it as 8-bit")
-            upright = ImageOps.exif_transpose(image)
-            if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
-                rgba = upright.convert("RGBA")
-                white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-                return Image.alpha_composite(white, rgba).convert("RGB")
-            return upright.convert("RGB")
+            yield image
+    except _RefusedError:
+        raise
     except UnidentifiedImageError:
         raise ValueError("not a PNG, JPEG, WebP, GIF or BMP image") from None
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"broken image ({error})") from None
+    # Pillow's readers answer to hostile bytes with whatever fails in them: struct.error, TypeError, KeyError, …
+    except Exception as error:
+        raise ValueError(f"broken image ({excerpt(str(error), 80) or type(error).__name__})") from None
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's orientation, 1 to 8; 1 where there is none, or none that can be read.
+
+    This tag alone: of the others one of a wrong type would be an error, and says nothing of the picture.
+    """
+    try:
+        found = image.getexif().get(_ORIENTATION)
+    except Exception:
+        return 1
+    return found if isinstance(found, int) else 1
 
 
 def encode_png(image: Image.Image) -> bytes:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from evidently.ui.workspace import Workspace
 
+from components.bias.component import bias
 from dedpo import tables
 from dedpo.bias import stage
 from dedpo.errors import UserError
 from dedpo.sections import BiasConfig
 from dedpo.world.annotators import biased_vlm, random_flips
+from dedpo.world.render import SIZE
 from tests.bias import world_tables
 
 
@@ -31,6 +36,15 @@ def biased(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, An
     facts = stage.run(config(root), **inputs, out=root / "out")
     assert time.monotonic() - begun < 15
     return root, facts
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Path]]:
+    """Inputs of a few pairs, and the workspace of a run on them."""
+    root = tmp_path_factory.mktemp("finished")
+    inputs = world_tables.write(root / "in", biased_vlm, n=30)
+    stage.run(config(root), **inputs, out=root / "out")
+    return root, inputs
 
 
 def test_the_word_and_the_property_are_named(biased: tuple[Path, dict[str, Any]]) -> None:
@@ -126,7 +140,7 @@ def test_no_answer_and_one_pair_are_reported(tmp_path: Path) -> None:
     none = stage.run(config(tmp_path), **inputs, out=tmp_path / "none")
     assert none["agreement"] is None
     assert none["headline"].startswith("Nothing can be said")
-    assert not (tmp_path / "none/evidently.html").exists()
+    assert "No pair has both" in (tmp_path / "none/evidently.html").read_text(encoding="utf-8")
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
@@ -136,3 +150,70 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     tables.write(unseen, tables.SPLITS, inputs["splits"])
     with pytest.raises(UserError, match="no labelled or held-out pair is rated"):
         stage.run(config(tmp_path), **inputs, out=tmp_path / "out")
+
+
+def artifact(path: Path) -> Any:
+    return SimpleNamespace(path=str(path), metadata={}, log_metric=lambda *_: None)
+
+
+TORN = {"an empty file": "", "half a file": '{"report": {', "another object": "{}"}
+
+
+@pytest.mark.parametrize("torn", TORN.values(), ids=TORN)
+@pytest.mark.parametrize("which", ["*/snapshots/*.json", "*/metadata.json", "*/dashboard.json"])
+def test_a_torn_file_of_the_workspace_is_named_and_left_out(
+    which: str, torn: str, finished: tuple[Path, dict[str, Path]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root, inputs = finished
+    shutil.copytree(root / "workspace", tmp_path / "workspace")
+    [path] = (tmp_path / "workspace").glob(which)
+    path.write_text(torn, encoding="utf-8")
+    stage.run(config(tmp_path), **inputs, out=tmp_path / "out")
+    assert (tmp_path / "out/manifest.json").is_file()
+    assert [(str(path) in m, "left out" in m) for m in caplog.messages] == [(True, True)], caplog.messages
+    [kept] = path.parent.glob(f"{path.name}.torn-*")
+    assert kept.read_text(encoding="utf-8") == torn
+    workspace = Workspace.create(str(tmp_path / "workspace"))
+    [shown] = [project for project in workspace.list_projects() if project is not None]
+    assert len(workspace.list_runs(shown.id)) == 1 + ("dashboard" in which)
+    assert shown.dashboard.model().panels
+
+
+def test_a_stranger_s_folder_in_the_workspace_stays_and_costs_no_result(
+    finished: tuple[Path, dict[str, Path]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, inputs = finished
+    stranger = tmp_path / "workspace/thesis/metadata.json"
+    stranger.parent.mkdir(parents=True)
+    stranger.write_text("mine", encoding="utf-8")
+    stage.run(config(tmp_path), **inputs, out=tmp_path / "out")
+    assert (tmp_path / "out/manifest.json").is_file()
+    assert [p.name for p in stranger.parent.iterdir()] == ["metadata.json"]
+    assert ["name another with bias.workspace" in m for m in caplog.messages] == [True]
+
+
+def test_the_component_tells_that_no_rated_pair_was_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = world_tables.write(tmp_path / "in", biased_vlm, n=5)
+    labels = tables.read(inputs["labels"], tables.LABELS)
+    for name in ("preference", "p_order_01", "p_order_10"):
+        labels = labels.set_column(labels.column_names.index(name), name, pa.nulls(5, pa.float64()))
+    tables.write(labels, tables.LABELS, inputs["labels"])
+    for name, path in inputs.items():
+        (tmp_path / name).mkdir()
+        path.rename(tmp_path / name / path.name)
+    monkeypatch.setenv("DEDPO_CACHE", str(tmp_path / "cache"))
+    made = {n: artifact(tmp_path / n) for n in ("page", "evidently", "metrics", "choices", "facts")}
+    given = {name: artifact(tmp_path / name) for name in inputs}
+    bias.python_func(**given, **made, max_pixels=1000, settings=json.dumps({"permutations": 100, "bootstrap": 100}))
+    assert made["facts"].metadata["headline"].startswith("Nothing can be said")
+    assert "No pair has both" in (tmp_path / "evidently").read_text(encoding="utf-8")
+    assert "Nothing can be said" in (tmp_path / "page").read_text(encoding="utf-8")
+
+
+def test_images_are_measured_up_to_the_import_s_limit(finished: tuple[Path, dict[str, Path]], tmp_path: Path) -> None:
+    _, inputs = finished
+    facts = [
+        stage.run(config(tmp_path), **inputs, out=tmp_path / f"out{most}", max_pixels=most)
+        for most in (SIZE**2 - 1, SIZE**2)
+    ]
+    assert [bool(f["properties"]) for f in facts] == [False, True]

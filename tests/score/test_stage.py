@@ -17,7 +17,7 @@ from dedpo.errors import UserError
 from dedpo.score import stage
 from dedpo.sections import ScoreConfig
 from dedpo.world import oracle, prompts
-from dedpo.world.render import Images, render
+from dedpo.world.render import SIZE, Images, render
 from dedpo.world.serve import listening
 from dedpo.world.server import app
 from tests import tiny_clip as tiny
@@ -211,6 +211,13 @@ def test_a_broken_picture_is_named_by_local_metrics_too(tmp_path: Path) -> None:
     config = ScoreConfig(metrics=["clipscore"], clipscore_model=CLIP)
     with pytest.raises(UserError, match="the image of model 'reference', prompt 98, seed 0 is not a PNG"):
         stage.run(config, samples=tmp_path / "samples", out=tmp_path / "scores")
+
+
+def test_a_sample_beyond_the_limit_is_named_and_one_within_it_is_scored(samples: Path, tmp_path: Path) -> None:
+    config = ScoreConfig(metrics=["clipscore"], clipscore_model=CLIP)
+    with pytest.raises(UserError, match="exceed the limit of 10"):
+        stage.run(config, samples=samples, out=tmp_path / "scores", max_pixels=10)
+    stage.run(config, samples=samples, out=tmp_path / "scores", max_pixels=SIZE**2)
 
 
 def test_missing_weights_are_found_before_the_oracle_is_asked(samples: Path, tmp_path: Path) -> None:

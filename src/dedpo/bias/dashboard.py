@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -14,7 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from dedpo.errors import UserError
+from dedpo.bias import workspace_store
+from dedpo.errors import UserError, excerpt
 
 HOST: Final = "127.0.0.1"
 EVERY_ADDRESS: Final = "0.0.0.0"  # noqa: S104
@@ -36,15 +38,26 @@ def serve(workspace: Path, port: int, ready: Callable[[str], None], host: str = 
     if not workspace.is_dir():
         raise UserError(f"{workspace}: no Evidently workspace; run 'dedpo bias' first, or name one with --workspace")
     port = _free(host, port)
+    _put_aside_torn(workspace)
     stopping = threading.Event()
     before = {s: signal.signal(s, _setter(stopping)) for s in (signal.SIGINT, signal.SIGTERM)}
     child = _start(workspace, host, port)
     try:
-        _watch(child, (HOST if host == EVERY_ADDRESS else host, port), ready, stopping)
+        _watch(child, (HOST if host == EVERY_ADDRESS else host, port), ready, stopping, workspace)
     finally:
         _stop(child)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _put_aside_torn(workspace: Path) -> None:
+    try:
+        with workspace_store.whole(workspace) as torn:
+            for path in torn:
+                logging.getLogger(__name__).warning("%s: this was torn and could not be read; it is left out", path)
+    except OSError as error:
+        # A workspace that may only be read: Evidently shows it as it is.
+        logging.getLogger(__name__).info("%s: not looked through (%s)", workspace, error)
 
 
 def _setter(stopping: threading.Event) -> Callable[[int, FrameType | None], None]:
@@ -77,7 +90,11 @@ def _start(workspace: Path, host: str, port: int) -> subprocess.Popen[bytes]:
 
 
 def _watch(
-    child: subprocess.Popen[bytes], address: tuple[str, int], ready: Callable[[str], None], stopping: threading.Event
+    child: subprocess.Popen[bytes],
+    address: tuple[str, int],
+    ready: Callable[[str], None],
+    stopping: threading.Event,
+    workspace: Path,
 ) -> None:
     last: list[bytes] = []
     assert child.stderr is not None
@@ -88,7 +105,10 @@ def _watch(
     while not stopping.wait(0.2):
         if child.poll() is not None:
             why = last[-1].decode(errors="replace").strip() if last else f"exit status {child.returncode}"
-            raise UserError(f"Evidently's service ended: {why}; is the package whole? pip install 'dedpo[dashboard]'")
+            raise UserError(
+                f"Evidently's service ended: {excerpt(why, 300)}; if it names a file of {workspace}, move that away, "
+                "else pip install 'dedpo[dashboard]' again"
+            )
         if not is_ready and _answers(address):
             is_ready = True
             ready(f"http://{address[0]}:{address[1]}")

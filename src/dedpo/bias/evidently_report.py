@@ -10,7 +10,7 @@ import os
 import warnings
 from abc import ABC
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 # Before the import: Evidently looks at it then.
 os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -28,12 +28,15 @@ with warnings.catch_warnings():
     from evidently.ui.workspace import Workspace
     from plotly import graph_objs
 
+from dedpo.bias import workspace_store
 from dedpo.bias.opinions import Floats, Opinions
 from dedpo.bias.picture import has_word
+from dedpo.errors import excerpt
 from dedpo.stats.agreement import choices, confusion, kappa
 
 Facts = dict[str, Any]
 PROJECT: Final = "dedpo annotator bias"
+_EMPTY: Final = "<!doctype html><title>dedpo bias</title><p>No pair has both a human's and the annotator's preference."
 FOLLOWED: Final = 5  # flagged words with a chart over runs
 
 
@@ -138,15 +141,20 @@ class _WordAgreement(_Reading[WordAgreement]):
         return float((having["human"] == having["annotator"]).mean())
 
 
-def write(opinions: Opinions, facts: Facts, page: Path, workspace: Path) -> None:
-    """Write the page, and add the run to the workspace (made with its panels if it is new).
+class Run(NamedTuple):
+    """A run as Evidently has it, and the words that its dashboard follows."""
 
-    Nothing is written if no pair has both preferences: Evidently has no empty report.
-    """
+    snapshot: Any
+    words: list[str]
+
+
+def write(opinions: Opinions, facts: Facts, page: Path) -> Run | None:
+    """Write the page; where no pair has both preferences it says so, and there is no run."""
     words = [w["word"] for w in facts["words"] if w["flagged"] and w["lift"] > 0]
     pairs = _table(opinions, facts, words)
     if pairs.empty:
-        return
+        page.write_text(_EMPTY, encoding="utf-8")
+        return None
     metrics: list[Any] = [AnnotatorAgreement()]
     metrics += [AnnotatorKappa()] if facts["agreement"]["kappa"] is not None else []
     metrics += [HumanAgreement()] if pairs["raters_twosomes"].sum() else []
@@ -156,7 +164,7 @@ def write(opinions: Opinions, facts: Facts, page: Path, workspace: Path) -> None
         warnings.simplefilter("ignore")
         snapshot = Report(metrics).run(pairs, None)
         snapshot.save_html(str(page))
-        _add_run(workspace, snapshot, words)
+    return Run(snapshot, words)
 
 
 def _table(opinions: Opinions, facts: Facts, words: list[str]) -> pd.DataFrame:
@@ -195,17 +203,39 @@ def _word_chart(pairs: pd.DataFrame, words: dict[str, str]) -> Any:
     return plotly_figure(title="Agreement by word of the prompt", figure=figure, size=WidgetSize.FULL)
 
 
-def _add_run(workspace: Path, snapshot: Any, words: list[str]) -> None:
-    space = Workspace.create(str(workspace))
-    found = space.search_project(PROJECT)
+def add(run: Run, workspace: Path) -> list[str]:
+    """Add a run to the workspace, which is made with its panels if it is new.
+
+    A file there that a killed run left torn is put aside, and a workspace that takes no run costs none of the results.
+
+    Returns:
+        what has gone wrong, in words.
+    """
+    warned = []
+    try:
+        with workspace_store.whole(workspace) as torn:
+            warned = [f"{path}: this was torn and could not be read; it is left out" for path in torn]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                _add(Workspace.create(str(workspace)), run)
+    # Evidently reads every file of the workspace, each in a way of its own, and says so little of what fails.
+    except Exception as error:
+        told = excerpt(f"{type(error).__name__}: {error}", 200)
+        warned.append(f"{workspace}: this run is not in the workspace ({told}); name another with bias.workspace")
+    return warned
+
+
+def _add(space: Workspace, run: Run) -> None:
+    # A folder without metadata.json is None among them.
+    found = [p for p in space.list_projects() if p is not None and p.name == PROJECT]
     project = (
         found[0] if found else space.create_project(PROJECT, "Where the annotator differs from people, run by run")
     )
     shown = {panel.title for panel in project.dashboard.model().panels}
-    for panel in _panels(words):
+    for panel in _panels(run.words):
         if panel.title not in shown:
             project.dashboard.add_panel(panel)
-    space.add_run(project.id, snapshot)
+    space.add_run(project.id, run.snapshot)
 
 
 def _panels(words: list[str]) -> list[Any]:

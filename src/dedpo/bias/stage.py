@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dedpo.bias import answer, page, store
 from dedpo.bias.analysis import analyse
@@ -13,12 +14,27 @@ from dedpo.errors import UserError
 from dedpo.manifest import output_folder, write_json
 from dedpo.sections import BiasConfig
 
+if TYPE_CHECKING:
+    from dedpo.bias.evidently_report import Run
 
-def run(config: BiasConfig, *, pairs: Path, ratings: Path, splits: Path, labels: Path, out: Path) -> dict[str, Any]:
-    """Write bias.json, bias.html and evidently.html, and add a run to the workspace.
+
+def run(
+    config: BiasConfig,
+    *,
+    pairs: Path,
+    ratings: Path,
+    splits: Path,
+    labels: Path,
+    out: Path,
+    max_pixels: int = 40_000_000,
+) -> dict[str, Any]:
+    """Write bias.json, bias.html and evidently.html, then add a run to the workspace.
 
     Only what a run may see is compared: human ratings of labelled pairs and of held-out ones. The other ratings of
     training pairs stay unread, whatever the table holds.
+
+    Args:
+        max_pixels: the properties of a larger image are unknown.
 
     Returns:
         the content of bias.json; what could not be computed is None, with its reason in 'could_not_compute'.
@@ -27,8 +43,11 @@ def run(config: BiasConfig, *, pairs: Path, ratings: Path, splits: Path, labels:
         UserError: an input is missing or wrong, no pair that may be seen is rated, or `out` cannot be written.
     """
     inputs = {"pairs": pairs, "ratings": ratings, "splits": splits, "labels": labels}
-    with output_folder(out, stage="bias", config=config.model_dump(), inputs=inputs) as partial:
-        return _write(store.read_folder(pairs, ratings, splits, labels), config, partial)
+    settings = config.model_dump() | {"max_pixels": max_pixels}
+    with output_folder(out, stage="bias", config=settings, inputs=inputs) as partial:
+        facts, evidently = _write(store.read_folder(pairs, ratings, splits, labels, max_pixels), config, partial)
+    _follow(evidently, config)
+    return facts
 
 
 def run_table(
@@ -47,7 +66,9 @@ def run_table(
         raise UserError(f"{table}: no such file; name a CSV with --table")
     with output_folder(out, stage="bias", config=config.model_dump() | columns, inputs={"table": table}) as partial:
         opinions = store.read_table(table, human=human, ai=ai, prompt=prompt, raters=raters)
-        return _write(opinions, config, partial)
+        facts, evidently = _write(opinions, config, partial)
+    _follow(evidently, config)
+    return facts
 
 
 def describe(facts: dict[str, Any]) -> str:
@@ -67,12 +88,21 @@ def describe(facts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _write(opinions: Opinions, config: BiasConfig, folder: Path) -> dict[str, Any]:
+def _write(opinions: Opinions, config: BiasConfig, folder: Path) -> tuple[dict[str, Any], Run | None]:
     facts = analyse(opinions, config)
     facts |= {"headline": answer.headline(facts), "settings": config.model_dump()}
     write_json(folder / "bias.json", facts)
     (folder / "bias.html").write_text(page.render(facts), encoding="utf-8")
     from dedpo.bias import evidently_report  # takes 5 s to import
 
-    evidently_report.write(opinions, facts, folder / "evidently.html", Path(config.workspace))
-    return facts
+    return facts, evidently_report.write(opinions, facts, folder / "evidently.html")
+
+
+def _follow(run: Run | None, config: BiasConfig) -> None:
+    """Add the run to the workspace, once the results are finished: they do not depend on it."""
+    if run is None:
+        return
+    from dedpo.bias import evidently_report
+
+    for warned in evidently_report.add(run, Path(config.workspace)):
+        logging.getLogger(__name__).warning(warned)

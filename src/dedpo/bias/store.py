@@ -23,7 +23,7 @@ _MISSING: Final = {"", "nan", "na", "n/a", "null", "none"}
 _LONGEST_FIELD: Final = 2**24  # characters
 
 
-def read_folder(pairs: Path, ratings: Path, splits: Path, labels: Path) -> Opinions:
+def read_folder(pairs: Path, ratings: Path, splits: Path, labels: Path, max_pixels: int) -> Opinions:
     """Opinions on the pairs whose human ratings a run may see: the labelled ones and the held-out ones.
 
     Raises:
@@ -45,7 +45,7 @@ def read_folder(pairs: Path, ratings: Path, splits: Path, labels: Path) -> Opini
     wanted = ["pair_id", "preference", "p_order_01", "p_order_10"]
     joined = means.join(answered.select(wanted), "pair_id").sort_by("pair_id")
     place = {pair: i for i, pair in enumerate(joined.column("pair_id").to_pylist())}
-    texts, differences = _read_pairs(pairs, place)
+    texts, differences = _read_pairs(pairs, place, max_pixels)
     prompts, groups = grouped(texts)
     rows = np.array([place[p] for p in rated.column("pair_id").to_pylist()], dtype=np.int64)
     return Opinions(
@@ -66,7 +66,7 @@ def _floats(column: pa.ChunkedArray) -> Floats:
     return np.array(pc.fill_null(column, np.nan).to_pylist(), dtype=np.float64)
 
 
-def _read_pairs(pairs: Path, place: dict[str, int]) -> tuple[list[str], Floats]:
+def _read_pairs(pairs: Path, place: dict[str, int], max_pixels: int) -> tuple[list[str], Floats]:
     """Each row's prompt, and its images' properties, image 1 minus image 0; NaN where one cannot be read."""
     texts: list[str | None] = [None] * len(place)
     differences = np.full((len(place), len(PROPERTIES)), np.nan)
@@ -76,16 +76,16 @@ def _read_pairs(pairs: Path, place: dict[str, int]) -> tuple[list[str], Floats]:
         for row in part.to_pylist():
             i = place[row["pair_id"]]
             texts[i] = row["prompt"]
-            differences[i] = _properties(row["image_1"]) - _properties(row["image_0"])
+            differences[i] = _properties(row["image_1"], max_pixels) - _properties(row["image_0"], max_pixels)
     absent = [pair for pair, i in place.items() if texts[i] is None]
     if absent:
         raise UserError(f"{pairs}: pair {absent[0]} is rated but not there; import and split again")
     return [str(t) for t in texts], differences
 
 
-def _properties(image: dict[str, Any]) -> Floats:
+def _properties(image: dict[str, Any], max_pixels: int) -> Floats:
     try:
-        return measure(images.decode(image["bytes"] or b""))
+        return measure(images.decode(image["bytes"] or b"", max_pixels))
     except ValueError:
         return np.full(len(PROPERTIES), np.nan)
 

@@ -38,8 +38,8 @@ def bias(
     """
     from dedpo.bias import stage
 
-    settings = prepare(config, overrides, verbose).bias
-    paths = Layout(work)
+    every = prepare(config, overrides, verbose)
+    settings, paths = every.bias, Layout(work)
     target = out or paths.bias
     if table is not None:
         names = [name.strip() for name in raters.split(",") if name.strip()]
@@ -52,6 +52,7 @@ def bias(
             splits=paths.splits / str(seed) / "splits.parquet",
             labels=paths.labels / "labels.parquet",
             out=target,
+            max_pixels=every.data.max_pixels,
         )
     say(stage.describe(facts))
     say(f"{target / 'bias.html'}")

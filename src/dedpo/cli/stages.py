@@ -123,7 +123,7 @@ def score(
 
     settings = prepare(config, overrides, verbose)
     paths = Layout(work)
-    say(stage.run(settings.score, samples=paths.samples, out=paths.scores))
+    say(stage.run(settings.score, samples=paths.samples, out=paths.scores, max_pixels=settings.data.max_pixels))
 
 
 @app.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,15 +113,12 @@ def plan(config: JudgeConfig, *, models: list[tuple[str, str]], samples: Path) -
 
 
 def _size(samples: Path, comparison: Comparison) -> tuple[int, int]:
-    from PIL import Image
-
-    from dedpo.images import FORMATS
+    from dedpo.images import size
 
     data = read_pictures(samples, [comparison])[comparison.model_0, comparison.prompt_id, comparison.seed]
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            return picture.size
-    except OSError:
+        return size(data)
+    except ValueError:
         raise UserError(f"{samples}: a picture of '{comparison.model_0}' cannot be read; sample it again") from None
 
 

@@ -30,13 +30,14 @@ KEY = [(name, "ascending") for name in tables.SCORES.key]
 Rows = list[dict[str, Any]]
 
 
-def run(config: ScoreConfig, *, samples: Path, out: Path) -> dict[str, Any]:
+def run(config: ScoreConfig, *, samples: Path, out: Path, max_pixels: int = 40_000_000) -> dict[str, Any]:
     """Write scores.parquet, sorted by its key: one row for each sample and asked metric.
 
     Killed and started again with the same settings and samples, it keeps the metrics of every model that was through.
 
     Args:
         samples: folder with shards of the samples table.
+        max_pixels: a larger sample is refused by the models that run here.
 
     Returns:
         the content of summary.json: counts and each model's mean of each metric.
@@ -66,7 +67,7 @@ def run(config: ScoreConfig, *, samples: Path, out: Path) -> dict[str, Any]:
         for model, asked in plan.models(config).items():
             part = _part(partial, asked)
             if not part.is_file():
-                _keep(_score_here(config, model, asked, samples, count), part)
+                _keep(_score_here(config, model, asked, samples, count, max_pixels), part)
             parts.append(part)
         scores = pa.concat_tables([tables.read(part, tables.SCORES) for part in parts]).sort_by(KEY)
         summary = {"samples": count, "means": _means(scores)}
@@ -114,7 +115,9 @@ def _item(row: dict[str, Any], samples: Path) -> Item:
     return Item((row["model"], row["prompt_id"], row["seed"]), row["prompt"], image)
 
 
-def _score_here(config: ScoreConfig, model: Model, metrics: Sequence[Metric], samples: Path, count: int) -> Rows:
+def _score_here(
+    config: ScoreConfig, model: Model, metrics: Sequence[Metric], samples: Path, count: int, max_pixels: int
+) -> Rows:
     from dedpo.score.local import LocalScorer
 
     prompts = tables.read(samples, tables.SAMPLES, columns=[*tables.SAMPLES.key, "prompt"]).column("prompt")
@@ -122,7 +125,7 @@ def _score_here(config: ScoreConfig, model: Model, metrics: Sequence[Metric], sa
     rows: Rows = []
     with progress(f"scoring {count} samples with {model.weights}", count) as advance:
         for batch in _batches(samples, config.batch_size):
-            pictures = [_picture(row, samples) for row in batch]
+            pictures = [_picture(row, samples, max_pixels) for row in batch]
             scored = scorer.score(pictures, [row["prompt"] for row in batch])
             for i, row in enumerate(batch):
                 values = {metric: scored[metric][i] for metric in metrics}
@@ -131,9 +134,9 @@ def _score_here(config: ScoreConfig, model: Model, metrics: Sequence[Metric], sa
     return rows
 
 
-def _picture(row: dict[str, Any], samples: Path) -> Image.Image:
+def _picture(row: dict[str, Any], samples: Path, max_pixels: int) -> Image.Image:
     try:
-        return decode(row["image"]["bytes"] or b"")
+        return decode(row["image"]["bytes"] or b"", max_pixels)
     except ValueError as error:
         raise _bad_picture(row, samples, error) from None
 
