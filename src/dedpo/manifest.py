@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import dedpo
-from dedpo import hashes, origin
+from dedpo import hashes, origin, redact
 from dedpo.errors import UserError
 
 MANIFEST: Final = hashes.MANIFEST
@@ -62,7 +62,7 @@ def output_folder(
     """
     begun = time.time()
     made_from = fingerprints(inputs)
-    request = {"stage": stage, "dedpo": dedpo.__version__, "config": dict(config), "inputs": made_from}
+    request = {"stage": stage, "dedpo": dedpo.__version__, "config": redact.values(config), "inputs": made_from}
     origins = _origins(inputs, out)
     partial = out.with_name(f"{out.name}.partial")
     try:
@@ -154,11 +154,21 @@ def _replace_folder(partial: Path, out: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as readable JSON under a temporary name, then rename."""
+    """Write `value` as readable JSON under a temporary name, then rename; keys and passwords in it are blotted out."""
+    shown = redact.values(value)
+    text = json.dumps(shown, indent=2, sort_keys=True, ensure_ascii=False, default=lambda v: redact.text(str(v)))
+    _write(path, f"{text}\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a page, a table or a card for people under a temporary name, then rename; secrets are blotted out."""
+    _write(path, redact.text(text))
+
+
+def _write(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2, sort_keys=True, ensure_ascii=False, default=str)
-        file.write("\n")
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

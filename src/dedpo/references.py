@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
+from dedpo import redact
 from dedpo.errors import UserError, excerpt
 
 FORM: Final = "write it as REPO@REVISION:PATH, such as .@v1:outputs/data"
@@ -18,7 +19,6 @@ HEAD: Final = "HEAD"
 SECONDS: Final = 60.0
 # The part of a URL, or of git's short form user@host:path, in which an @ or a : belongs to the address.
 _AUTHORITY: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^/]*|[^/@:]+@(?:\[[^]/]*\]|[^/@:]+):(?=.*:)", re.DOTALL)
-_USERINFO: Final = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)([^/\s]*)@")
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _ABBREVIATED: Final = re.compile(r"[0-9a-f]{4,64}")
 # git asks no questions of a pod or a CI job, and what it says is matched in English.
@@ -80,7 +80,7 @@ def _inside(path: str) -> str:
 
 def without_credentials(text: str) -> str:
     """`text` without the passwords and tokens in its URLs (https://user:token@host, ssh://user:password@host)."""
-    return _USERINFO.sub(lambda m: m[1] + ("" if m[1].startswith("http") else m[2].split(":")[0] + "@"), text)
+    return redact.without_userinfo(text)
 
 
 def _shown(text: str) -> str:

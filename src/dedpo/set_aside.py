@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dedpo import redact
+
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
@@ -27,8 +29,8 @@ class RefusedError(ValueError):
 
 
 def cells(rows: Iterable[SetAside]) -> list[list[int | str]]:
-    """The cells of each, inert in a spreadsheet."""
-    return [[row.number, row.reason, _inert(row.detail), _inert(row.prompt)] for row in rows]
+    """The cells of each, inert in a spreadsheet and without secrets."""
+    return [[row.number, row.reason, *(_inert(redact.text(text)) for text in (row.detail, row.prompt))] for row in rows]
 
 
 def write_csv(path: Path, first: str, lines: Iterable[list[int | str]]) -> None:

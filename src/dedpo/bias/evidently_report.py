@@ -32,6 +32,7 @@ from dedpo.bias import workspace_store
 from dedpo.bias.opinions import Floats, Opinions
 from dedpo.bias.picture import has_word
 from dedpo.errors import excerpt
+from dedpo.manifest import write_text
 from dedpo.stats.agreement import choices, confusion, kappa
 
 Facts = dict[str, Any]
@@ -164,6 +165,7 @@ def write(opinions: Opinions, facts: Facts, page: Path) -> Run | None:
         warnings.simplefilter("ignore")
         snapshot = Report(metrics).run(pairs, None)
         snapshot.save_html(str(page))
+        write_text(page, page.read_text(encoding="utf-8"))
     return Run(snapshot, words)
 
 

@@ -11,7 +11,7 @@ from dedpo.bias import answer, page, store
 from dedpo.bias.analysis import analyse
 from dedpo.bias.opinions import Opinions
 from dedpo.errors import UserError
-from dedpo.manifest import output_folder, write_json
+from dedpo.manifest import output_folder, write_json, write_text
 from dedpo.sections import BiasConfig
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _write(opinions: Opinions, config: BiasConfig, folder: Path) -> tuple[dict[s
     facts = analyse(opinions, config)
     facts |= {"headline": answer.headline(facts), "settings": config.model_dump()}
     write_json(folder / "bias.json", facts)
-    (folder / "bias.html").write_text(page.render(facts), encoding="utf-8")
+    write_text(folder / "bias.html", page.render(facts))
     from dedpo.bias import evidently_report  # takes 5 s to import
 
     return facts, evidently_report.write(opinions, facts, folder / "evidently.html")

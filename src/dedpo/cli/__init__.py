@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import typer
 
+from dedpo import redact
 from dedpo.cli import bias, data, decisions, human, judge, ops, options, plan, stages, submit, trace, world
 from dedpo.errors import UserError
 
@@ -44,22 +45,23 @@ app.add_typer(ops.app)
 
 
 def main() -> NoReturn:
-    """Run the command; exit with 0, 1 (our fault) or 2 (the user's)."""
+    """Run the command; exit with 0, 1 (our fault) or 2 (the user's). Whatever it prints shows no secret."""
+    with redact.streams():
+        sys.exit(_run())
+
+
+def _run() -> int:
     try:
         app()
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
-        code = 2
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] == "dedpo":
-            raise
-        typer.echo(f"error: the package '{error.name}' is missing; pip install 'dedpo[all]'", err=True)
-        code = 2
+        return 2
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and (error.name or "dedpo").split(".")[0] != "dedpo":
+            typer.echo(f"error: the package '{error.name}' is missing; pip install 'dedpo[all]'", err=True)
+            return 2
         if options.is_verbose():
             traceback.print_exc()
         typer.echo(f"internal error: {type(error).__name__}: {error} (-v shows where; please report it)", err=True)
-        code = 1
-    else:
-        code = 0
-    sys.exit(code)
+        return 1
+    return 0

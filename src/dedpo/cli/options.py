@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dedpo import redact
+
 if TYPE_CHECKING:
     from dedpo.config import Config
 
@@ -93,7 +95,7 @@ def prepare(config: Path | None, overrides: list[str] | None, verbose: bool) -> 
 def say(lines: dict[str, Any] | str) -> None:
     """Print a stage's summary: one 'name: value' a line."""
     text = lines if isinstance(lines, str) else "\n".join(f"{k}: {_short(v)}" for k, v in lines.items())
-    typer.echo(text)
+    typer.echo(redact.text(text))
 
 
 def _short(value: Any) -> str:

@@ -14,7 +14,7 @@ from dedpo.data import overview, overview_page
 from dedpo.data.overview import Look, Pairs, Ratings
 from dedpo.data.overview_page import Sample
 from dedpo.errors import UserError
-from dedpo.manifest import output_folder, write_json
+from dedpo.manifest import output_folder, write_json, write_text
 from dedpo.progress import progress
 from dedpo.sections import DataConfig
 
@@ -46,7 +46,7 @@ def stats(config: DataConfig, *, data: Path, ratings: Path, out: Path) -> dict[s
         looks, samples = _look_at(data / "pairs", _means(given), config.max_pixels)
         found = overview.of_pairs(pairs) | overview.of_ratings(pairs, given) | {"images": overview.of_images(looks)}
         write_json(partial / "stats.json", found)
-        (partial / "stats.html").write_text(overview_page.render(found, samples, str(data)), encoding="utf-8")
+        write_text(partial / "stats.html", overview_page.render(found, samples, str(data)))
     return _brief(found) | {"page": out / "stats.html"}
 
 

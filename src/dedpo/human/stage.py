@@ -18,7 +18,7 @@ from dedpo.errors import UserError
 from dedpo.human import design, export, merging, project, project_store, store
 from dedpo.human.project_store import PROJECT
 from dedpo.human.store import ANSWERED, SELECTION
-from dedpo.manifest import output_folder, write_json
+from dedpo.manifest import output_folder, write_json, write_text
 from dedpo.rng import generator
 from dedpo.sections import SelectConfig
 
@@ -116,7 +116,7 @@ def _draw(config: SelectConfig, name: str, inputs: Inputs, folder: Path) -> None
         if propensity is not None:
             facts |= {"lowest_propensity": float(propensity.min()), "highest_propensity": float(propensity.max())}
         write_json(partial / SUMMARY, facts)
-        (partial / "README.md").write_text(project.readme(name, facts, config.image_prefix), encoding="utf-8")
+        write_text(partial / "README.md", project.readme(name, facts, config.image_prefix))
 
 
 def _candidates(config: SelectConfig, inputs: Inputs) -> pa.ChunkedArray:

@@ -17,7 +17,7 @@ from dedpo.judge.comparisons import Comparison, choose, winner
 from dedpo.judge.store import Answer, Store, read_cells, read_pictures, read_prompts
 from dedpo.judge.summary import shares
 from dedpo.judge.templates import CRITERIA, NAME
-from dedpo.manifest import output_folder, write_json
+from dedpo.manifest import output_folder, write_json, write_text
 from dedpo.progress import Advance, progress
 from dedpo.sections import JudgeConfig
 from dedpo.tally import Tally, reason
@@ -85,7 +85,7 @@ def run(config: JudgeConfig, *, models: list[tuple[str, str]], samples: Path, ou
 def skip(out: Path) -> None:
     """Note that no judge was named, where the report looks for verdicts."""
     with output_folder(out, stage="judge", config={"model": None}, inputs={}) as partial:
-        (partial / "README.md").write_text("No judge was named (judge.model is null).\n", encoding="utf-8")
+        write_text(partial / "README.md", "No judge was named (judge.model is null).\n")
 
 
 def plan(config: JudgeConfig, *, models: list[tuple[str, str]], samples: Path) -> dict[str, Any]:

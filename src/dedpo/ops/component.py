@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any, Protocol, TypeVar
 
 from pydantic import ValidationError
 
+from dedpo import redact
 from dedpo.errors import UserError, excerpt
 from dedpo.manifest import MANIFEST, fingerprint, fingerprints, read_manifest
 from dedpo.ops.volume import cache_folder, durable, finished, prune, workspace
@@ -58,15 +60,20 @@ class ClassificationMetrics(Protocol):
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """End the process with 2 after one line if the user can put it right, as the command does."""
+    """End the process as the command does: with 2 after one line that the user can put right; no secret is shown."""
     # kfp logs at INFO, at which the HTTP clients write a line a request.
     for name in ("httpx", "httpcore", "openai"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    try:
-        yield
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)  # noqa: T201
-        sys.exit(2)
+    with redact.streams():
+        try:
+            yield
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr, flush=True)  # noqa: T201
+            sys.exit(2)
+        except Exception:
+            # Whoever called us would print it as it is.
+            traceback.print_exc()
+            sys.exit(1)
 
 
 def section(kind: type[Settings], text: str) -> Settings:

@@ -15,7 +15,9 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from dedpo import redact
 from dedpo.config import Config
 from dedpo.ops.reach import Finding, get
 
@@ -44,7 +46,7 @@ def show(findings: list[Finding]) -> None:
     table = Table("", "what", "found", header_style="bold")
     marks = {"ok": "[green]ok[/green]", "note": "[yellow]note[/yellow]", "missing": "[red]missing[/red]"}
     for finding in findings:
-        table.add_row(marks[finding.state], finding.what, finding.detail)
+        table.add_row(marks[finding.state], finding.what, Text(redact.text(finding.detail)))
     Console().print(table)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dedpo.errors import UserError, excerpt
-from dedpo.manifest import MANIFEST, output_folder, read_manifest, write_json
+from dedpo.manifest import MANIFEST, output_folder, read_manifest, write_json, write_text
 from dedpo.ops import numbers
 from dedpo.sections import GateConfig
 
@@ -50,7 +50,7 @@ def run(config: GateConfig, *, bias: Path, labels: Path, out: Path) -> dict[str,
             "checks": [c._asdict() for c in checks],
         }
         write_json(partial / "gate.json", facts)
-        (partial / "gate.md").write_text(page(annotator, checks), encoding="utf-8")
+        write_text(partial / "gate.md", page(annotator, checks))
         if failed := [c for c in checks if not c.passed]:
             _withdraw(out)
             told = ", ".join(f"{c.detail} ({c.setting})" for c in failed)

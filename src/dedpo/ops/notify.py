@@ -11,6 +11,7 @@ import urllib.request
 from http.client import HTTPException
 from typing import Final, TextIO
 
+from dedpo import redact
 from dedpo.errors import excerpt
 from dedpo.ops.reach import NoRedirect
 
@@ -88,4 +89,4 @@ def _try(webhook: str, body: bytes) -> tuple[str | None, bool]:
 
 
 def _say(line: str, stream: TextIO) -> None:
-    print(line, file=stream, flush=True)
+    print(redact.text(line), file=stream, flush=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-from dedpo import hub
+from dedpo import hub, redact
 from dedpo.config import Config
 from dedpo.errors import UserError, excerpt
 from dedpo.ops import places, reach, request
@@ -109,7 +109,7 @@ def show(findings: Sequence[Finding]) -> None:
     """Print a line for each finding: a pod's log has no width, and a table would break the lines."""
     width = max(len(f.what) for f in findings)
     for finding in findings:
-        print(f"{finding.state:<8}{finding.what:<{width}}  {finding.detail}", flush=True)  # noqa: T201
+        print(f"{finding.state:<8}{finding.what:<{width}}  {redact.text(finding.detail)}", flush=True)  # noqa: T201
 
 
 def _hub(base: str) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dedpo.errors import UserError, excerpt
-from dedpo.manifest import fingerprint, write_json
+from dedpo.manifest import fingerprint, write_json, write_text
 from dedpo.ops import numbers
 from dedpo.sections import PromoteConfig
 
@@ -41,7 +41,7 @@ def run(config: PromoteConfig, *, metrics: Path, policy: Path | None, out: Path)
     }
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "promotion.md").write_text(page(facts), encoding="utf-8")
+        write_text(out / "promotion.md", page(facts))
         write_json(out / "promotion.json", facts)
     except OSError as error:
         raise UserError(f"{out}: cannot be written ({error.strerror}); choose another place with --out") from None

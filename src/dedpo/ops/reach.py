@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from dedpo.config import Config
 from dedpo.endpoints import check_url, without_key
-from dedpo.errors import UserError
+from dedpo.errors import UserError, excerpt
 
 SECONDS: Final = 5.0
 GOOGLE: Final = "https://generativelanguage.googleapis.com"
@@ -52,7 +52,7 @@ def get(url: str, headers: Mapping[str, str] | None = None) -> Answer:
     except urllib.error.HTTPError as error:
         return Answer(error.code, _body(error))
     except (OSError, ValueError, HTTPException) as error:
-        return Answer(None, str(getattr(error, "reason", None) or error))
+        return Answer(None, excerpt(str(getattr(error, "reason", None) or error)))
 
 
 def _body(error: urllib.error.HTTPError) -> str:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dedpo import config as settings
+from dedpo import redact
 from dedpo.config import Config
 from dedpo.errors import UserError
 
@@ -18,7 +19,7 @@ def show(config: Config) -> None:
     """Print every key with its value and its meaning."""
     table = Table("key", "value", "meaning", header_style="bold")
     for key, value, meaning in _rows(config, ""):
-        table.add_row(key, str(value), meaning)
+        table.add_row(key, redact.text(str(value)), meaning)
     Console().print(table)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dedpo.manifest import output_folder, write_json
+from dedpo.manifest import output_folder, write_json, write_text
 from dedpo.report import markdown, page, training
 from dedpo.report.bias import plain
 from dedpo.report.content import Content, build
@@ -61,9 +61,9 @@ def run(
     with output_folder(out, stage="report", config=settings, inputs=finished(places, sources)) as partial:
         pictures = read_pictures(samples, _shown_models(sources), config.grid_prompts)
         content = build(config, primary, sources, pictures, _bias_page(bias))
-        (partial / "report.html").write_text(page.render(content), encoding="utf-8")
-        (partial / "report.md").write_text(markdown.render(content), encoding="utf-8")
-        (partial / "training.csv").write_text(training.table(sources.logs), encoding="utf-8")
+        write_text(partial / "report.html", page.render(content))
+        write_text(partial / "report.md", markdown.render(content))
+        write_text(partial / "training.csv", training.table(sources.logs))
         metrics = _metrics(content)
         write_json(partial / "metrics.json", metrics)
     return metrics

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dedpo.manifest import output_folder, write_json
+from dedpo.manifest import output_folder, write_json, write_text
 from dedpo.sections import PlanConfig, TargetsConfig
 from dedpo.targets import plan_charts, plan_words
 from dedpo.targets.estimates import estimate
@@ -44,7 +44,7 @@ def run(
         facts = plan(opinions, estimate(opinions, targets), config, targets.regime)
         facts |= {"advice": plan_words.advice(facts), "warnings": plan_words.warnings(facts)}
         write_json(partial / "plan.json", facts)
-        (partial / "plan.md").write_text(plan_words.page(facts), encoding="utf-8")
+        write_text(partial / "plan.md", plan_words.page(facts))
         for ending, content in plan_charts.draw(facts).items():
             (partial / f"plan.{ending}").write_bytes(content)
         return facts

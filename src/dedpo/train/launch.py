@@ -19,7 +19,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
+from dedpo import redact
 from dedpo.errors import UserError
+from dedpo.manifest import write_text
 
 Job = TypeVar("Job")
 # What the shell says of a process that SIGTERM ended, and so do we after an orderly stop.
@@ -99,12 +101,13 @@ def _rank(work: Callable[[Job], dict[str, Any]], job: Job, notes: str, level: in
     logging.basicConfig(level=level, format="%(name)s: %(message)s")
     rank = os.environ["RANK"]
     try:
-        return work(job)
+        with redact.streams():
+            return work(job)
     except UserError as error:
-        (Path(notes) / f"user-{rank}").write_text(str(error), encoding="utf-8")
+        write_text(Path(notes) / f"user-{rank}", str(error))
         sys.exit(2)
     except Exception:
-        (Path(notes) / f"crash-{rank}").write_text(traceback.format_exc(), encoding="utf-8")
+        write_text(Path(notes) / f"crash-{rank}", traceback.format_exc())
         sys.exit(1)
 
 

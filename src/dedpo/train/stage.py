@@ -13,7 +13,7 @@ import numpy as np
 
 from dedpo import origin
 from dedpo.errors import UserError
-from dedpo.manifest import input_hashes, output_folder, write_json
+from dedpo.manifest import input_hashes, output_folder, write_json, write_text
 from dedpo.sections import TrainConfig
 from dedpo.train import launch
 
@@ -243,5 +243,5 @@ def _write_account(job: _Job, trainer: Trainer, outcome: Outcome, partial: Path)
         warnings=outcome.warnings,
     )
     write_json(partial / "metrics.json", metrics)
-    (partial / "README.md").write_text(card, encoding="utf-8")
+    write_text(partial / "README.md", card)
     return metrics

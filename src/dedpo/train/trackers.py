@@ -22,7 +22,8 @@ from accelerate.tracking import (
     WandBTracker,
 )
 
-from dedpo.errors import UserError
+from dedpo import redact
+from dedpo.errors import UserError, excerpt
 from dedpo.manifest import write_json
 
 PROJECT: Final = "dedpo"
@@ -59,7 +60,7 @@ class Trackers:
             try:
                 tracker = _make(name, folder, run, ids, len(rows))
                 tracker.start()
-                _describe(tracker, settings)
+                _describe(tracker, redact.values(settings))
             except Exception as error:
                 # Each service has its own exceptions: no login, no server, no disk.
                 raise UserError(
@@ -154,4 +155,4 @@ def _numbers(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return f"{type(error).__name__}: {excerpt(str(error), 200)}"
