@@ -246,6 +246,9 @@ def streams() -> Iterator[None]:
     try:
         yield
     finally:
-        sys.stdout, sys.stderr = before
+        # Somebody may have put others there for the rest of the program, as typer does where a pipe has closed.
+        sys.stdout, sys.stderr = (
+            old if now is new else now for old, new, now in zip(before, shown, (sys.stdout, sys.stderr), strict=True)
+        )
         for handler, stream in moved:
             handler.setStream(stream)

@@ -154,7 +154,7 @@ def write(opinions: Opinions, facts: Facts, page: Path) -> Run | None:
     words = [w["word"] for w in facts["words"] if w["flagged"] and w["lift"] > 0]
     pairs = _table(opinions, facts, words)
     if pairs.empty:
-        page.write_text(_EMPTY, encoding="utf-8")
+        write_text(page, _EMPTY)
         return None
     metrics: list[Any] = [AnnotatorAgreement()]
     metrics += [AnnotatorKappa()] if facts["agreement"]["kappa"] is not None else []

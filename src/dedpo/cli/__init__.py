@@ -52,16 +52,30 @@ def main() -> NoReturn:
 
 def _run() -> int:
     try:
-        app()
-    except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        return 2
+        # Left to itself it frames what it says of a wrong option, and a password that the frame breaks is not seen.
+        code = app(standalone_mode=False)
     except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and (error.name or "dedpo").split(".")[0] != "dedpo":
-            typer.echo(f"error: the package '{error.name}' is missing; pip install 'dedpo[all]'", err=True)
-            return 2
-        if options.is_verbose():
+        code, line = _told(error)
+        if code != 2 and options.is_verbose():
             traceback.print_exc()
-        typer.echo(f"internal error: {type(error).__name__}: {error} (-v shows where; please report it)", err=True)
-        return 1
-    return 0
+        if line:
+            typer.echo(line, err=True)
+    return code if isinstance(code, int) else 0
+
+
+def _told(error: Exception) -> tuple[int, str]:
+    """The exit code and the line that an error comes to."""
+    if isinstance(error, UserError):
+        return 2, f"error: {error}"
+    if isinstance(error, typer.Abort):
+        return 1, "stopped"
+    if isinstance(error, ModuleNotFoundError) and (error.name or "dedpo").split(".")[0] != "dedpo":
+        return 2, f"error: the package '{error.name}' is missing; pip install 'dedpo[all]'"
+    # Of typer's own exceptions, all of them about how the command was written, the base class is not public.
+    if wrong := getattr(error, "format_message", None):
+        context = getattr(error, "ctx", None)
+        hint = f"; see '{context.command_path} --help'" if context else ""
+        said = wrong().rstrip(".")
+        # Without a message it has printed the help.
+        return 2, f"error: {said}{hint}" if said else ""
+    return 1, f"internal error: {type(error).__name__}: {error} (-v shows where; please report it)"

@@ -145,9 +145,11 @@ def _endpoint(what: str, url: str | None, path: str, setting: str) -> Finding:
     if urlsplit(url).scheme not in ("http", "https"):
         return Finding(what, "missing", f"{url}: not an http(s) address; set {setting}")
     headers = {}
-    if path == "/models" and (key := os.environ.get("OPENAI_API_KEY")):
+    if path == "/models" and (key := os.environ.get("OPENAI_API_KEY", "").strip()):
         headers["Authorization"] = f"Bearer {key}"
-    if what == "judge" and (key := os.environ.get("GEMINI_API_KEY") or os.environ.get("GOOGLE_API_KEY")):
+    if what == "judge" and (
+        key := (os.environ.get("GEMINI_API_KEY") or os.environ.get("GOOGLE_API_KEY") or "").strip()
+    ):
         headers["x-goog-api-key"] = key
     answer = get(url.rstrip("/") + path, headers)
     if answer.status is None:
