@@ -43,7 +43,9 @@ def judge(
         key = {"stage": "judge", "settings": kept, "models": models, "samples": samples.metadata["sha256"]}
         with component.durable(verdicts.path, key) as out:
             counts = component.finished(out, "summary.json")
-            counts = counts or stage.run(config, models=models, samples=Path(samples.path), out=out)
+            counts = counts or stage.run(
+                config, models=models, samples=Path(samples.path), out=out, log=component.answers("judge")
+            )
         component.describe(verdicts, comparisons=counts["comparisons"], judge=config.model)
         component.log(metrics, counts)
         return verdicts.uri

@@ -28,7 +28,9 @@ def label(pairs: Input[Dataset], shards: list[str], settings: str, part: Output[
         key = {"stage": "label", "settings": kept, "pairs": pairs.metadata["sha256"], "shards": shards}
         with component.durable(part.path, key) as out:
             counts = component.finished(out, "summary.json")
-            counts = counts or stage.run(config, pairs=Path(pairs.path), shards=shards, out=out)
+            counts = counts or stage.run(
+                config, pairs=Path(pairs.path), shards=shards, out=out, log=component.answers("label")
+            )
         component.describe(part, rows=counts["pairs"], annotator=config.model, template=config.template)
 
 
@@ -59,7 +61,9 @@ def label_with_server(pairs: Input[Dataset], shards: list[str], settings: str, p
                 with server.serving(config.model) as url:
                     # Not as a setting: the port is another at each try, and the answers so far are to be kept.
                     os.environ["OPENAI_BASE_URL"] = url
-                    counts = stage.run(config, pairs=Path(pairs.path), shards=shards, out=out)
+                    counts = stage.run(
+                        config, pairs=Path(pairs.path), shards=shards, out=out, log=component.answers("label")
+                    )
         component.describe(part, rows=counts["pairs"], annotator=config.model, template=config.template)
 
 

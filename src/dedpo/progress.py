@@ -15,6 +15,11 @@ LINE_SECONDS = 10.0
 Advance = Callable[[str], None]
 
 
+def note(line: str) -> None:
+    """One line that a user should read, on stderr."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
 @contextmanager
 def progress(what: str, total: int, done: int = 0) -> Iterator[Advance]:
     """Yield a function that counts one unit of `total` as done and shows a short detail such as 'loss 0.693'.

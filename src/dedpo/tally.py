@@ -56,14 +56,14 @@ class Tally:
         is_lost = not self.has_success or self.failed > self.max_failures * self.total
         return is_lost and self._in_a_row >= HOPELESS_AFTER
 
-    def complaint(self, partial: Path) -> str:
+    def complaint(self, log: Path) -> str:
         """One line for the user; call it where `is_exceeded`."""
         kind, times = self._errors.most_common(1)[0]
         given_up = f", given up after {self._in_a_row} failures in a row" if self.is_hopeless else ""
         return (
             f"{self.stage}: {self.failed} of {self.total} {self.units} got no answer{given_up} "
             f"({self.stage}.max_failures allows {self.max_failures:.1%}), most often ({times}×): "
-            f"{self._example[kind]}; what was answered is kept in {partial}: run again to go on, or raise "
+            f"{self._example[kind]}; what was answered is kept in {log}: run again to go on, or raise "
             f"{self.stage}.max_failures"
         )
 

@@ -33,8 +33,19 @@ def test_every_pair_gets_the_same_prompts_at_the_lowest_shared_seed() -> None:
 
 def test_the_choice_is_a_pure_function_of_names_and_seed() -> None:
     small, large = choose(MODELS[:1], cells(90), 20, 7), choose(MODELS[:1], cells(90), 60, 7)
-    assert large[:20] == small == choose(list(reversed(MODELS)), cells(90), 20, 7)[20:]
+    assert [c.prompt_id for c in large[:20]] == [c.prompt_id for c in small]
+    assert small == choose(list(reversed(MODELS)), cells(90), 20, 7)[20:]
     assert {c.prompt_id for c in small} != {c.prompt_id for c in choose(MODELS, cells(90), 20, 8)}
+
+
+@pytest.mark.parametrize("before", [1, 30, 31])
+def test_a_prompt_more_leaves_the_others_as_they_are(before: int) -> None:
+    for seed in range(10):
+        orders: list[dict[str, str]] = []
+        for count in (before, before + 1):
+            found = choose(MODELS[:1], cells(count), 1000, seed)
+            orders.append({c.prompt_id: c.order for c in found})
+        assert sum(orders[1][p] != order for p, order in orders[0].items()) <= 1
 
 
 @pytest.mark.parametrize("count", [1, 2, 33, 100])

@@ -26,6 +26,7 @@ from dedpo.judge import client, stage, summary
 from dedpo.manifest import read_manifest
 from dedpo.report.store import read_verdicts
 from dedpo.sections import JudgeConfig
+from dedpo.store import log_folder
 from dedpo.world import judges, prompts
 from dedpo.world.render import Images, render
 from dedpo.world.serve import listening
@@ -79,8 +80,9 @@ def verdicts(out: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def answered(partial: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (partial / stage.STORE).read_text().splitlines()]
+def answered(out: Path) -> list[dict[str, Any]]:
+    files = sorted(log_folder(out).glob("*.jsonl"))
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
 def test_verdicts_are_the_judges_on_the_pictures_whatever_was_shown_first(
@@ -101,7 +103,9 @@ def test_verdicts_are_the_judges_on_the_pictures_whatever_was_shown_first(
     assert found | {"comparisons": 2 * N, "answered": 2 * N, "prompts": N, "requests": 2 * N, "failures": {}} == found
     assert found["dollars"] == pytest.approx((found["input_tokens"] * 0.3 + found["output_tokens"] * 2.5) / 1e6)
     assert json.loads((tmp_path / "verdicts" / "summary.json").read_text()) == found
-    assert set(read_manifest(tmp_path / "verdicts")["outputs"]) == {"verdicts.parquet", "summary.json"}
+    (kept,) = (tmp_path / "verdicts" / "answers").iterdir()
+    written = {"verdicts.parquet", "summary.json", f"answers/{kept.name}"}
+    assert set(read_manifest(tmp_path / "verdicts")["outputs"]) == written
     shown = summary.describe(found)
     assert shown.startswith("dedpo_tuned-0 against dpo_human-0:\n  General Preference wins ")
     assert f"{2 * N} of {2 * N} comparisons answered" in shown
@@ -143,10 +147,10 @@ def start(url: str, samples: Path, out: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env=os.environ | {"GEMINI_BASE_URL": url}, stderr=subprocess.PIPE)
 
 
-def wait_for_answers(partial: Path, count: int) -> None:
+def wait_for_answers(out: Path, count: int) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if (partial / stage.STORE).exists() and len((partial / stage.STORE).read_bytes().splitlines()) >= count:
+        if sum(file.read_bytes().count(b"\n") for file in log_folder(out).glob("*.jsonl")) >= count:
             return
         time.sleep(0.002)
     raise AssertionError("no answers came")
@@ -178,12 +182,13 @@ def test_killed_five_times_amid_every_trouble_it_ends_as_a_quiet_run(samples: Pa
     with scripted(troubled) as (url, seen):
         for kills in range(5):
             with start(url, samples, out) as process:
-                wait_for_answers(partial, 6 * (kills + 1))
+                wait_for_answers(out, 6 * (kills + 1))
                 process.send_signal(signal.SIGKILL)
                 process.communicate()
             assert process.returncode == -signal.SIGKILL
             assert not out.exists()
-            with (partial / stage.STORE).open("ab") as file:
+            (log,) = log_folder(out).glob("*.jsonl")
+            with log.open("ab") as file:
                 file.write(b'{"model_0": "torn')
         with start(url, samples, out) as process:
             _, said = process.communicate()
@@ -238,7 +243,7 @@ def test_a_hopeless_run_is_given_up_and_keeps_what_it_has(samples: Path, tmp_pat
     ):
         stage.run(settings(url), models=MODELS, samples=samples, out=tmp_path / "verdicts")
     assert not (tmp_path / "verdicts").exists()
-    assert sum(a["error"] is None for a in answered(tmp_path / "verdicts.partial")) == 10
+    assert sum(a["error"] is None for a in answered(tmp_path / "verdicts")) == 10
 
 
 @pytest.mark.parametrize(
@@ -269,7 +274,7 @@ def test_the_worlds_judge_refuses_another_key(
 def test_a_plan_needs_no_key_and_writes_nothing(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GEMINI_API_KEY")
     before = sorted(samples.parent.rglob("*"))
-    plan = stage.plan(settings(None, prompts=10), models=MODELS, samples=samples)
+    plan = stage.plan(settings(None, prompts=10), models=MODELS, samples=samples, out=tmp_path / "verdicts")
     assert plan["requests"] == 20
     assert 20 * 2 * 258 < plan["input_tokens"] < 20 * 1000
     assert plan["output_tokens"] == 20 * 100
@@ -287,7 +292,7 @@ def test_the_key_is_written_nowhere(samples: Path, tmp_path: Path, capfd: pytest
             stage.run(settings(url, max_failures=0), models=MODELS, samples=samples, out=tmp_path / "some")
     assert KEY not in str(caught.value) + str(found) + "".join(capfd.readouterr())
     written = [p for p in tmp_path.rglob("*") if p.is_file()]
-    assert {"verdicts.parquet", stage.STORE} <= {p.name for p in written}
+    assert {".parquet", ".jsonl"} <= {p.suffix for p in written}
     for path in written:
         assert KEY.encode() not in path.read_bytes()
     assert KEY not in str(verdicts(tmp_path / "all"))

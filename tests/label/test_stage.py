@@ -28,6 +28,7 @@ from dedpo.errors import UserError
 from dedpo.label import stage
 from dedpo.manifest import read_manifest
 from dedpo.sections import LabelConfig
+from dedpo.store import log_folder
 from dedpo.world import prompts
 from dedpo.world.annotators import biased_vlm
 from dedpo.world.render import Images, render
@@ -109,8 +110,9 @@ def labels(out: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def answered(partial: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (partial / stage.STORE).read_text().splitlines()]
+def answered(out: Path) -> list[dict[str, Any]]:
+    files = sorted(log_folder(out).glob("*.jsonl"))
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
 def sigmoid(x: float) -> float:
@@ -135,9 +137,11 @@ def test_both_orders_are_asked_and_always_mean_image_1(world: str, pairs: Path, 
     assert summary | {"pairs": N, "answered": N, "requests": 2 * N, "failures": {}} == summary
     assert json.loads((tmp_path / "labels" / "summary.json").read_text()) == summary
     manifest = read_manifest(tmp_path / "labels")
-    assert set(manifest["outputs"]) == {"labels.parquet", "summary.json"}
+    (kept,) = (tmp_path / "labels" / "answers").iterdir()
+    assert set(manifest["outputs"]) == {"labels.parquet", "summary.json", f"answers/{kept.name}"}
     assert manifest["config"]["concurrency"] == 4
     assert sorted(p.name for p in (tmp_path / "labels").iterdir()) == [
+        "answers",
         "labels.parquet",
         "manifest.json",
         "summary.json",
@@ -169,10 +173,10 @@ def start(url: str, pairs: Path, out: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env=os.environ | {"OPENAI_BASE_URL": url}, stderr=subprocess.PIPE)
 
 
-def wait_for_answers(partial: Path, count: int) -> None:
+def wait_for_answers(out: Path, count: int) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if (partial / stage.STORE).exists() and len((partial / stage.STORE).read_bytes().splitlines()) >= count:
+        if sum(file.read_bytes().count(b"\n") for file in log_folder(out).glob("*.jsonl")) >= count:
             return
         time.sleep(0.002)
     raise AssertionError("no answers came")
@@ -184,14 +188,15 @@ def test_stopped_midway_it_goes_on_and_ends_the_same(number: int, world: str, pa
     whole = (tmp_path / "whole" / "labels.parquet").read_bytes()
     out, partial = tmp_path / "labels", tmp_path / "labels.partial"
     with start(world, pairs, out) as process:
-        wait_for_answers(partial, 10)
+        wait_for_answers(out, 10)
         process.send_signal(number)
         process.communicate()
     assert process.returncode != 0
     assert not out.exists()
-    before = len(answered(partial))
+    before = len(answered(out))
     assert 10 <= before < 2 * N
-    with (partial / stage.STORE).open("ab") as file:
+    (log,) = log_folder(out).glob("*.jsonl")
+    with log.open("ab") as file:
         file.write(b'{"pair_id": "99", "order": "0')
     with start(world, pairs, out) as process:
         process.communicate()
@@ -257,7 +262,7 @@ def test_too_many_failures_are_summed_up_and_nothing_is_lost(pairs: Path, tmp_pa
         stage.run(settings(url, concurrency=1), pairs=pairs, out=tmp_path / "labels")
     assert "label.max_failures allows 5.0%" in str(caught.value)
     assert not (tmp_path / "labels").exists()
-    kept = answered(tmp_path / "labels.partial")
+    kept = answered(tmp_path / "labels")
     assert len(kept) == 2 * N
     assert sum(a["error"] is None for a in kept) == 54
 
@@ -299,7 +304,7 @@ def test_what_no_retry_can_mend_stops_the_run(status: int, message: str, pairs: 
         stage.run(settings(url), pairs=pairs, out=tmp_path / "labels")
     assert max(numbers) < 18
     # Answers that were on their way when the run stopped may be missing: at most one a worker.
-    assert 6 < sum(a["error"] is None for a in answered(tmp_path / "labels.partial")) <= 10
+    assert 6 < sum(a["error"] is None for a in answered(tmp_path / "labels")) <= 10
 
 
 def test_an_endpoint_that_goes_away_stops_the_run(pairs: Path, tmp_path: Path) -> None:
@@ -336,7 +341,7 @@ def test_the_key_is_written_nowhere(pairs: Path, tmp_path: Path, capfd: pytest.C
     assert KEY not in str(caught.value)
     assert KEY not in "".join(capfd.readouterr())
     written = [p for p in tmp_path.rglob("*") if p.is_file()]
-    assert {"labels.parquet", stage.STORE} <= {p.name for p in written}
+    assert {".parquet", ".jsonl"} <= {p.suffix for p in written}
     for path in written:
         assert KEY.encode() not in path.read_bytes()
     assert KEY not in str(pq.read_table(tmp_path / "all" / "labels.parquet").to_pylist())

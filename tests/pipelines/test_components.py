@@ -65,7 +65,7 @@ def test_every_component_is_a_stage_or_known_not_to_be() -> None:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_inputs_are_the_stages_arguments(name: str) -> None:
-    made = {"config": {"settings"}, "out": set(), **MADE_FROM.get(name, {})}
+    made = {"config": {"settings"}, "out": set(), "log": set(), **MADE_FROM.get(name, {})}
     arguments = inspect.signature(STAGES[name]).parameters
     expected = set().union(*(made.get(argument, {argument}) for argument in arguments))
     assert set(COMPONENTS[name].component_spec.inputs) == expected | EXTRA.get(name, set())

@@ -25,8 +25,10 @@ def judge(
     """Have Gemini, or another model behind its API, compare the primary arm's pictures with its rivals'.
 
     Three criteria, a win or a tie each, random order: shares with intervals. Compared are the models of the first
-    training seed. The key is $GEMINI_API_KEY. Killed and started again, it goes on where it was. With judge.model: null
-    it asks nobody and says so.
+    training seed. The key is $GEMINI_API_KEY. With judge.model: null it asks nobody and says so.
+
+    What was answered once is not asked again: the same prompt and pictures keep their verdict, over kills, other
+    settings and new trainings, in <work>/verdicts.answers; delete that and <work>/verdicts to have all judged anew.
     """
     from dedpo.judge import comparisons, stage, summary
 
@@ -41,7 +43,7 @@ def judge(
     if left_out:
         say(f"not compared (no such arm, or the primary itself): {', '.join(left_out)}")
     if dry_run:
-        say(stage.plan(settings.judge, models=models, samples=samples))
+        say(stage.plan(settings.judge, models=models, samples=samples, out=Layout(work).verdicts))
     else:
         found = stage.run(settings.judge, models=models, samples=samples, out=Layout(work).verdicts)
         say(summary.describe(found))

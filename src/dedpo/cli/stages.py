@@ -16,6 +16,7 @@ app = typer.Typer()
 @app.command()
 def label(
     work: Work = Path("outputs"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say how many questions are left; ask nothing.")] = False,
     config: ConfigFile = None,
     overrides: Overrides = None,
     verbose: Verbose = False,
@@ -23,13 +24,18 @@ def label(
     """Ask an annotator for its preference on every pair, in both orders.
 
     Any OpenAI-compatible endpoint will do: set label.base_url (or $OPENAI_BASE_URL), $OPENAI_API_KEY and
-    label.model. Killed and started again, it goes on where it was.
+    label.model.
+
+    What was answered once is not asked again: a pair keeps an annotator's answer to a question, over kills, another
+    address, more pairs and another annotator and back, in <work>/labels.answers; delete that and <work>/labels to ask
+    anew.
     """
     from dedpo.label import stage
 
     settings = prepare(config, overrides, verbose)
     paths = Layout(work)
-    say(stage.run(settings.label, pairs=paths.data / "pairs", out=paths.labels))
+    do = stage.plan if dry_run else stage.run
+    say(do(settings.label, pairs=paths.data / "pairs", out=paths.labels))
 
 
 @app.command()

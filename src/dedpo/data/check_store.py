@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from dedpo.data.importer import CheckedImage
-from dedpo.store import opened, whole_lines
+from dedpo.errors import UserError
 
 # What a file was when it was looked at: size in bytes and time of its last change; (0, 0) for bytes named by a hash.
 Stamp = tuple[int, int]
+
+
+def _opened(path: Path) -> FileIO:
+    """A file of lines, open for this process alone; each write goes to the operating system at once.
+
+    A killed process loses nothing of it, only a power cut needs fsync.
+
+    Raises:
+        UserError: another process has it open.
+    """
+    file = path.open("ab+", buffering=0)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise UserError(f"{path}: another run is writing there; wait for it, or stop it, and run again") from None
+    except OSError:
+        # A file system without locks: nobody is protected from starting twice, and one run works as well.
+        pass
+    return file
+
+
+def _whole_lines(file: FileIO) -> list[bytes]:
+    """The lines so far; what follows the last newline was torn by a crash and is cut off before the next is added."""
+    file.seek(0)
+    data = file.readall()
+    whole = data.rfind(b"\n") + 1
+    file.truncate(whole)
+    return data[:whole].splitlines()
 
 
 class CheckStore:
@@ -23,7 +54,7 @@ class CheckStore:
         Raises:
             UserError: another process has it open.
         """
-        self._file = opened(path)
+        self._file = _opened(path)
         self._found: dict[str, tuple[Stamp, CheckedImage]] = {}
         self._new: list[bytes] = []
         self._read()
@@ -38,7 +69,7 @@ class CheckStore:
         self._file.close()
 
     def _read(self) -> None:
-        for line in whole_lines(self._file):
+        for line in _whole_lines(self._file):
             try:
                 key, size, changed, sha256, length = json.loads(line)
             except (ValueError, TypeError):

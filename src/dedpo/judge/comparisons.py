@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -70,8 +70,9 @@ def choose(
 ) -> list[Comparison]:
     """The comparisons of every pair: the same prompts for all, at the lowest sampling seed that all models share.
 
-    Prompts are drawn without replacement, and more of them begin with the same ones. Orders are drawn in blocks of
-    two prompts, one of each order, so that each is shown first equally often (±1) whatever the judge's lean.
+    Prompts and orders are random, and each model is shown first equally often (±1) whatever the judge's lean. What is
+    drawn for one prompt hardly depends on the others, so that verdicts can be kept: more of the prompts, or others
+    beside them, begin with the same ones, and a prompt more changes the order of at most one.
 
     Args:
         pictures: by model.
@@ -81,13 +82,12 @@ def choose(
         UserError: a pair names one model twice or one without pictures, or no prompt has a picture of every model.
     """
     cells = _shared(models, pictures)
-    ids = sorted(cells)
-    drawn = [ids[i] for i in generator("judge prompts", seed).permutation(len(ids))[:prompts]]
-    return [
-        Comparison(model_0, model_1, prompt_id, cells[prompt_id], order)
-        for model_0, model_1 in dict.fromkeys(models)
-        for prompt_id, order in zip(drawn, _orders(model_0, model_1, len(drawn), seed), strict=True)
-    ]
+    drawn = _shuffled(cells, "judge prompts", seed)[:prompts]
+    found = []
+    for model_0, model_1 in dict.fromkeys(models):
+        orders = _orders(model_0, model_1, drawn, seed)
+        found += [Comparison(model_0, model_1, p, cells[p], orders[p]) for p in drawn]
+    return found
 
 
 def _shared(models: Sequence[tuple[str, str]], pictures: Mapping[str, Cells]) -> dict[str, int]:
@@ -111,8 +111,13 @@ def _shared(models: Sequence[tuple[str, str]], pictures: Mapping[str, Cells]) ->
     return dict(sorted(common, reverse=True))
 
 
-def _orders(model_0: str, model_1: str, count: int, seed: int) -> list[str]:
-    blocks = (count + 1) // 2
-    coins = generator("judge order", seed, model_0, model_1).integers(0, 2, blocks)
-    orders = [order for coin in coins for order in (ORDERS[coin], ORDERS[1 - coin])]
-    return orders[:count]
+def _shuffled(prompt_ids: Iterable[str], *stream: str | int) -> list[str]:
+    """In random order, in which any two stand as they would without the others."""
+    return sorted(prompt_ids, key=lambda prompt_id: (generator(*stream, prompt_id).random(), prompt_id))
+
+
+def _orders(model_0: str, model_1: str, prompt_ids: Sequence[str], seed: int) -> dict[str, str]:
+    """By prompt_id: one order for the first half of a shuffle, the other for the second; of the odd one a coin."""
+    stream = ("judge order", seed, model_0, model_1)
+    half = (len(prompt_ids) + int(generator(*stream).integers(0, 2))) // 2
+    return {p: ORDERS[i >= half] for i, p in enumerate(_shuffled(prompt_ids, *stream))}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,37 +13,63 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedpo import store, tables
-from dedpo.judge.comparisons import Comparison, Key
+from dedpo.judge.comparisons import Comparison
+from dedpo.judge.templates import CRITERIA, FIRST, SECOND, TIE
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of one comparison: a winner by criterion ('0', '1' or 'tie'), or an error.
+    """What came of one question: a choice by criterion ('first', 'second' or 'tie', as shown), or an error.
 
-    `attempts` (HTTP requests) and tokens are those of every asking, failed ones included.
+    `shown` is the question, see `shown`: under whatever names models and prompts go, the same prompt and pictures in
+    the same order have the same answer, and new pictures under an old name have none. `attempts` (HTTP requests) and
+    tokens are those of every asking, failed ones included.
     """
 
-    model_0: str
-    model_1: str
-    prompt_id: str
-    seed: int
-    winners: dict[str, str] | None
+    shown: str
+    choices: dict[str, str] | None
     rationale: str | None
     attempts: int
     input_tokens: int
     output_tokens: int
     error: str | None
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.shown, str) or (self.choices is None) == (self.error is None):
+            raise TypeError("choices or an error, on something shown")
+        if self.choices is not None and (
+            set(self.choices) != set(CRITERIA) or not set(self.choices.values()) <= {FIRST, SECOND, TIE}
+        ):
+            raise ValueError("a choice for each criterion")
+
     @property
-    def key(self) -> Key:
-        return self.model_0, self.model_1, self.prompt_id, self.seed
+    def key(self) -> tuple[str]:
+        return (self.shown,)
 
 
 class Store(store.Store[Answer]):
-    """The answers so far, by (model_0, model_1, prompt_id, seed); a context manager."""
+    """The answers about what is `shown`; a context manager."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, Answer)
+    def __init__(self, log: store.Log, shown: Collection[str], also: Sequence[Path] = ()) -> None:
+        wanted = frozenset(shown)
+        super().__init__(log, Answer, lambda answer: answer.shown in wanted, also)
+
+
+def shown(samples: Path, comparisons: Sequence[Comparison], prompts: Mapping[str, str]) -> list[str]:
+    """For each comparison the SHA-256 of what its question shows: the prompt and both pictures, in their order.
+
+    Args:
+        prompts: by prompt_id.
+    """
+    found: dict[Comparison, str] = {}
+    for pair in dict.fromkeys((c.model_0, c.model_1) for c in comparisons):
+        own = [c for c in comparisons if (c.model_0, c.model_1) == pair]
+        pictures = read_pictures(samples, own)
+        for c in own:
+            hashes = [hashlib.sha256(pictures[model, c.prompt_id, c.seed]).hexdigest() for model in c.shown]
+            question = json.dumps([prompts[c.prompt_id], *hashes])
+            found[c] = hashlib.sha256(question.encode()).hexdigest()
+    return [found[c] for c in comparisons]
 
 
 def read_cells(samples: Path) -> dict[str, set[tuple[str, int]]]:

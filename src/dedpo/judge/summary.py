@@ -70,10 +70,12 @@ def describe(summary: dict[str, Any]) -> str:
         for criterion, found in pair["criteria"].items():
             lines.append(f"  {CRITERIA[criterion]:<18} {_line(found)}")
     failed = summary["comparisons"] - summary["answered"]
+    kept = summary["carried_over"]
+    this_run = f", of them ${summary['dollars_this_run']:.4f} in this run ({kept} verdicts kept)" if kept else ""
     lines.append(
         f"judge {summary['judge']}: {summary['answered']} of {summary['comparisons']} comparisons answered"
         f"{f', {failed} without a verdict' if failed else ''}, {summary['requests']} requests, "
-        f"{summary['input_tokens']} + {summary['output_tokens']} tokens, ${summary['dollars']:.4f}"
+        f"{summary['input_tokens']} + {summary['output_tokens']} tokens, ${summary['dollars']:.4f}{this_run}"
     )
     return "\n".join(lines)
 

@@ -21,8 +21,9 @@ from dedpo.label.store import Answer, Store
 from dedpo.label.table import ORDERS, failures, labels, summary
 from dedpo.label.templates import Message, Template, messages, template
 from dedpo.manifest import output_folder, write_json
-from dedpo.progress import Advance, progress
+from dedpo.progress import Advance, note, progress
 from dedpo.sections import LabelConfig
+from dedpo.store import Log, adopt, finished_answers, log_folder, log_name
 from dedpo.tally import Tally
 from dedpo.workers import run_all
 
@@ -31,11 +32,11 @@ if TYPE_CHECKING:
 
 LABELS = "labels.parquet"
 SUMMARY = "summary.json"
-STORE = ".answers.jsonl"
 # Images of this many pairs are held as Python bytes at a time.
 CHUNK_ROWS = 16
-# How the asking is done, not what is asked: an interrupted run may go on with other values.
-CHANGEABLE = ("concurrency", "max_retries", "timeout", "max_failures")
+# How the asking is done, not what is asked: an answer stays an answer whatever these are. Every other setting, also one
+# that is yet to come, belongs to the question, and another value of it asks anew.
+CHANGEABLE = ("base_url", "concurrency", "max_retries", "timeout", "max_failures")
 
 
 @dataclass(frozen=True)
@@ -48,44 +49,70 @@ class _Question:
     unaskable: str | None = None
 
 
-def run(config: LabelConfig, *, pairs: Path, out: Path, shards: Sequence[str] | None = None) -> dict[str, Any]:
+def run(
+    config: LabelConfig, *, pairs: Path, out: Path, shards: Sequence[str] | None = None, log: Path | None = None
+) -> dict[str, Any]:
     """Write labels.parquet: a synthetic preference, or the reason why there is none, for every pair.
 
-    Interrupted or killed and started again, it asks only what has no answer yet (failures are asked again) and ends
-    with the same labels.parquet.
+    It asks only what this annotator has not answered yet, in whichever run (failures are asked again): interrupted and
+    started again, with more pairs or at another address, it ends with the labels.parquet of a run in one go.
 
     Args:
         pairs: shards of the pairs table.
         shards: label only the pairs in these files of `pairs`; None: in all. `merge` puts the parts together.
+        log: the folder of all answers, which several runs may share; None: `<out>.answers`.
 
     Returns:
         the content of summary.json: counts, failures by reason, mean preference and position bias.
 
     Raises:
-        UserError: the endpoint is unknown, unreachable or refuses key or model; there is no such shard; or too many
-            pairs have no answer (for a part: more than all pairs together may lack). Answers so far are kept, and a
-            rerun goes on from them.
+        UserError: the endpoint is unknown, unreachable or refuses key or model; there is no such shard; no line of a
+            log can be read; or too many pairs have no answer (for a part: more than all pairs together may lack).
     """
     question = template(config.template)
+    log = log or log_folder(out)
     files = _files(pairs, shards)
     pair_ids = _pair_ids(files)
     part = {} if shards is None else {"shards": sorted(set(shards))}
-    with output_folder(
-        out,
-        stage="label",
-        config=config.model_dump() | part,
-        inputs={"pairs": pairs},
-        resumable=True,
-        changeable=CHANGEABLE,
-    ) as partial:
-        with Store(partial / STORE) as store:
+    with output_folder(out, stage="label", config=config.model_dump() | part, inputs={"pairs": pairs}) as partial:
+        adopt(out, log)
+        with Store(Log(log, _log_name(config)), pair_ids) as store:
+            kept, total = store.good, len(ORDERS) * len(pair_ids)
+            if kept:
+                note(f"label: {kept} of {total} answers are kept from earlier runs, {total - kept} to ask ({log})")
             tally = Tally("label", "pairs", config.max_failures, tables.count_rows(pairs))
-            asyncio.run(_ask_all(config, files, question, store, tally, len(ORDERS) * len(pair_ids)))
+            asyncio.run(_ask_all(config, files, question, store, tally, total))
             if tally.is_exceeded:
-                raise UserError(tally.complaint(partial))
+                raise UserError(tally.complaint(log))
+            store.write(partial, [(pair_id, order) for pair_id in pair_ids for order in ORDERS])
             table = labels(store.answers, pair_ids, config)
             failed = failures(store.answers)
-        return _write(table, failed, partial)
+        return _write(table, failed, store.asked, partial)
+
+
+def plan(
+    config: LabelConfig, *, pairs: Path, out: Path, shards: Sequence[str] | None = None, log: Path | None = None
+) -> dict[str, int]:
+    """How many questions `run` would ask, and how many have an answer; asks and writes nothing."""
+    pair_ids = _pair_ids(_files(pairs, shards))
+    with Store(Log(log or log_folder(out), _log_name(config)), pair_ids, _left_in(out, config)) as store:
+        questions = len(ORDERS) * len(pair_ids)
+        return {"pairs": len(pair_ids), "questions": questions, "kept": store.good, "to_ask": questions - store.good}
+
+
+def _left_in(out: Path, config: LabelConfig) -> list[Path]:
+    return [path for path in finished_answers(out) if path.stem == _log_name(config)]
+
+
+def _log_name(config: LabelConfig) -> str:
+    """Of the log of this annotator's answers to this question: of one text, and with one set of what changes answers.
+
+    Settings at their defaults are left out, so that a new one in a later version of dedpo loses no answer.
+    """
+    question = template(config.template)
+    shown = messages(question, "{prompt}", "{first}", "{second}")
+    rest = config.model_dump(mode="json", exclude_defaults=True, exclude={*CHANGEABLE, "model", "template"})
+    return log_name(f"{config.model}-{question.name}", [config.model, shown, question.choices, rest])
 
 
 def shards(pairs: Path, most: int) -> list[list[str]]:
@@ -125,13 +152,17 @@ def merge(config: LabelConfig, *, parts: Sequence[Path], pairs: Path, out: Path)
         table = pa.concat_tables([_part(part, config) for part in parts]).combine_chunks()
         table = table.sort_by("pair_id")
         _check_complete(table.column("pair_id").to_pylist(), pair_ids)
-        failed = sum((Counter(_read_json(part / SUMMARY)["failures"]) for part in parts), Counter[str]())
+        counts = [_read_json(part / SUMMARY) for part in parts]
+        failed = sum((Counter(found["failures"]) for found in counts), Counter[str]())
         _check_failures(config, table.column("error").null_count, len(pair_ids), failed)
-        return _write(table, failed, partial)
+        left = [path for part in parts for path in _left_in(part, config)]
+        with Store(Log(partial, _log_name(config)), also=left) as store:
+            store.write(partial, sorted(store.answers))
+        return _write(table, failed, sum(found["asked"] for found in counts), partial)
 
 
-def _write(table: pa.Table, failed: Counter[str], folder: Path) -> dict[str, Any]:
-    facts = summary(table, failed)
+def _write(table: pa.Table, failed: Counter[str], asked: int, folder: Path) -> dict[str, Any]:
+    facts = summary(table, failed, asked)
     tables.write(table, tables.LABELS, folder / LABELS)
     write_json(folder / SUMMARY, facts)
     return facts
@@ -205,7 +236,7 @@ async def _ask_all(
 ) -> None:
     from dedpo.label.client import Client
 
-    done = sum(answer.error is None for answer in store.answers.values())
+    done = store.good
     if done == total:
         return
     client = Client(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,13 +25,20 @@ class Answer:
     attempts: int
     error: str | None
 
+    def __post_init__(self) -> None:
+        if not (isinstance(self.pair_id, str) and isinstance(self.order, str)):
+            raise TypeError("pair_id and order are text")
+        if (self.p is None) == (self.error is None) or not (self.p is None or 0 <= self.p <= 1):
+            raise ValueError("a probability or an error")
+
     @property
     def key(self) -> tuple[str, str]:
         return self.pair_id, self.order
 
 
 class Store(store.Store[Answer]):
-    """The answers so far, by (pair_id, order); a context manager."""
+    """The answers about some pairs, by (pair_id, order); a context manager."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, Answer)
+    def __init__(self, log: store.Log, pair_ids: Collection[str] | None = None, also: Sequence[Path] = ()) -> None:
+        ids = None if pair_ids is None else frozenset(pair_ids)
+        super().__init__(log, Answer, None if ids is None else lambda answer: answer.pair_id in ids, also)

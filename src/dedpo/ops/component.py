@@ -22,14 +22,14 @@ from pydantic import ValidationError
 from dedpo import redact
 from dedpo.errors import UserError, excerpt
 from dedpo.manifest import MANIFEST, fingerprint, fingerprints, read_manifest
-from dedpo.ops.volume import cache_folder, durable, finished, prune, workspace
+from dedpo.ops.volume import answers, cache_folder, durable, finished, prune, workspace
 from dedpo.origin import hand_on, split_models
 from dedpo.sections import Section
 
 # What the volume is good for is called from here, too: a component imports this module alone.
 __all__ = [
-    "cache_folder", "classification", "copy", "describe", "durable", "finished", "lay_out", "local_models", "log",
-    "move", "policies", "prune", "records", "reported", "revision", "section", "workspace",
+    "answers", "cache_folder", "classification", "copy", "describe", "durable", "finished", "lay_out", "local_models",
+    "log", "move", "policies", "prune", "records", "reported", "revision", "section", "workspace",
 ]  # fmt: skip
 
 Settings = TypeVar("Settings", bound=Section)

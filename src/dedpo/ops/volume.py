@@ -35,6 +35,12 @@ def workspace() -> Path:
     return cache_folder() / "evidently"
 
 
+def answers(stage: str) -> Path | None:
+    """Where what annotators or judges have answered is kept for every run, and never pruned; None without a volume."""
+    volume = _volume() if os.environ.get("DEDPO_CACHE") else None
+    return volume / "answers" / stage if volume else None
+
+
 def _volume() -> Path | None:
     """$DEDPO_CACHE; None, with a line in the log, if it is not there or cannot be written."""
     name = os.environ.get("DEDPO_CACHE")

@@ -1,0 +1,77 @@
+"""From answers to the verdicts table, its summary and what it took: pure functions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from dedpo import tables
+from dedpo.judge import cost
+from dedpo.judge.comparisons import Comparison, winner
+from dedpo.judge.store import Answer
+from dedpo.judge.summary import shares
+from dedpo.judge.templates import CRITERIA
+from dedpo.sections import JudgeConfig
+from dedpo.tally import reason
+
+KEY = [(name, "ascending") for name in tables.VERDICTS.key]
+
+
+class Usage(NamedTuple):
+    """What answers took: HTTP requests and tokens."""
+
+    requests: int
+    input_tokens: int
+    output_tokens: int
+
+
+def verdicts(judge: str, comparisons: Sequence[Comparison], answers: Sequence[Answer]) -> pa.Table:
+    """The verdicts table, sorted by its key: a row for each comparison and criterion."""
+    rows = [
+        {
+            "judge": judge,
+            "model_0": c.model_0,
+            "model_1": c.model_1,
+            "prompt_id": c.prompt_id,
+            "seed": c.seed,
+            "criterion": criterion,
+            "order": c.order,
+            "winner": winner(answer.choices[criterion], c.order) if answer.choices else None,
+            "rationale": answer.rationale,
+            "error": answer.error,
+        }
+        for c, answer in zip(comparisons, answers, strict=True)
+        for criterion in CRITERIA
+    ]
+    return pa.Table.from_pylist(rows, schema=tables.VERDICTS.schema).sort_by(KEY)
+
+
+def summary(
+    config: JudgeConfig, models: Sequence[tuple[str, str]], table: pa.Table, answers: Sequence[Answer]
+) -> dict[str, Any]:
+    """What summary.json says of a verdicts table: counts, shares, failures by reason."""
+    failures = Counter(reason(a.error) for a in answers if a.error is not None)
+    return {
+        "judge": config.model,
+        "comparisons": len(answers),
+        "answered": sum(a.error is None for a in answers),
+        "prompts": len(table.column("prompt_id").unique()),
+        "pairs": shares(table.to_pylist(), models),
+        "failures": dict(sorted(failures.items())),
+    }
+
+
+def usage(answers: Iterable[Answer]) -> Usage:
+    """What all askings took."""
+    taken = [(a.attempts, a.input_tokens, a.output_tokens) for a in answers]
+    return Usage(*(sum(column) for column in zip(*taken, strict=True))) if taken else Usage(0, 0, 0)
+
+
+def spent(config: JudgeConfig, before: Usage, after: Usage) -> dict[str, Any]:
+    """What the verdicts took, in whichever run, with the dollars of this run alone beside the whole."""
+    now = cost.dollars(config, after.input_tokens - before.input_tokens, after.output_tokens - before.output_tokens)
+    whole = cost.dollars(config, after.input_tokens, after.output_tokens)
+    return after._asdict() | {"dollars": whole, "dollars_this_run": now}
