@@ -133,12 +133,20 @@ def test_how_the_work_is_cut_changes_nothing_beyond_round_off(
     assert not torch.equal(_parameters(at_once), _parameters(_trainer(cache, data, _config(**settings))))
 
 
-def test_dr_dpos_gradient_over_micro_batches_is_the_gradient_of_its_loss(cache: Cache, data: TrainingSet) -> None:
-    config = _config(robust_beta=0.5, micro_batch=3)
+@pytest.mark.parametrize(
+    ("beta", "mass"),
+    [(0.5, 1.0), pytest.param(1e-3, 1.0, id="exp underflows"), pytest.param(1e-3, -1.0, id="exp overflows")],
+)
+def test_dr_dpos_gradient_over_micro_batches_is_the_gradient_of_its_loss(
+    beta: float, mass: float, cache: Cache, data: TrainingSet
+) -> None:
+    """A negative mass is no table's; it stands for losses below 0, as targets outside [0, a] reach them in time."""
+    config = _config(robust_beta=beta, micro_batch=3)
+    data = replace(data, a=mass * data.a, b=mass * data.b)
     trainer = _trainer(cache, data, config)
     trainer.step(0)
     batch = trainer.sampler.batch(1)
-    seen = trainer._gather([trainer._part(part, is_last=False) for part in batch.parts(3)])
+    seen = trainer._gather(trainer._parts(batch))
     value = trainer._settle(seen)
     found = torch.cat([p.grad.flatten().clone() for p in trainer.weights])
     trainer.optimizer.zero_grad()

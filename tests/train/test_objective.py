@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
 from dedpo.targets.arms import table
-from dedpo.train.objective import logit, pair_loss, preference_loss, robust, sft_loss, square, tilt
+from dedpo.train.objective import exponents, logit, pair_loss, preference_loss, robust, sft_loss, square, tilt
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "trl_losses.json"
 N = 24
@@ -194,23 +194,39 @@ def test_dr_dpo_written_out() -> None:
     assert found == pytest.approx(-2 * math.log((0.5 * math.exp(-0.5) + 1.5 * math.exp(-1.5)) / 2), rel=1e-12)
 
 
-@given(LOSSES, WEIGHTS, st.floats(0.5, 20))
+@given(LOSSES, WEIGHTS, st.floats(1e-3, 20), st.sampled_from([1.0, 1e3, -1e3]))
 def test_tilted_parts_add_up_to_the_gradient_of_the_whole_batch(
-    loss: np.ndarray, weights: np.ndarray, beta: float
+    loss: np.ndarray, weights: np.ndarray, beta: float, scale: float
 ) -> None:
-    """As a loop does it that sees the batch in parts: weigh by the tilt, add up, divide at the end."""
-    w = torch.from_numpy(weights)
-    whole = torch.from_numpy(loss).requires_grad_()
-    value = robust(whole**2, w, beta)
+    """As a loop does it that sees the batch in parts, in fp32: whatever the losses, it is float64's of the whole."""
+    whole = torch.from_numpy(loss).float().double().requires_grad_()
+    value = robust(scale * whole, torch.from_numpy(weights).float().double(), beta)
     value.backward()
-    parts = torch.from_numpy(loss).requires_grad_()
-    total = torch.zeros((), dtype=torch.float64)
+    w = torch.from_numpy(weights).float()
+    parts = torch.from_numpy(loss).float().requires_grad_()
+    shift, total = torch.tensor(-torch.inf), torch.zeros(())
     for part in (slice(0, 2), slice(2, 6)):
-        per_pair = parts[part] ** 2
-        tilted = tilt(per_pair, w[part], beta)
-        assert not tilted.requires_grad
+        per_pair = scale * parts[part]
+        mine = exponents(per_pair.detach(), w[part], beta)
+        before, shift = shift, torch.maximum(shift, mine.max())
+        if parts.grad is not None:
+            parts.grad *= torch.exp(before - shift)
+        tilted = tilt(mine, shift)
         (tilted * per_pair).sum().backward()
-        total += tilted.sum()
+        total = total * torch.exp(before - shift) + tilted.sum()
     assert parts.grad is not None
-    torch.testing.assert_close(parts.grad / total, whole.grad, rtol=1e-9, atol=1e-12)
-    assert value.item() == pytest.approx(-beta * math.log(total.item() / 6), rel=1e-9, abs=1e-12)
+    assert 1 <= total <= 6
+    assert whole.grad is not None
+    # An exponent e is known to |e|·2⁻²⁴ in fp32, and a weight in proportion to it.
+    known = 2**-22 * (1 + (scale * whole / beta).abs().max().item())
+    torch.testing.assert_close((parts.grad / total).double(), whole.grad, rtol=0, atol=2 * known * abs(scale))
+    found = -beta * (shift.double() + torch.log(total.double() / 6))
+    assert found.item() == pytest.approx(value.item(), abs=beta * known)
+
+
+@pytest.mark.parametrize("loss", [-1e4, -100.0, 100.0, 1e4])
+def test_dr_dpo_of_great_losses_in_fp32(loss: float) -> None:
+    """exp(−loss/β′) overflows from −88 β′ and vanishes from 104 β′; the soft minimum does neither."""
+    values = torch.tensor([loss, loss + 1], dtype=torch.float32)
+    found = robust(values, torch.ones(2), beta=1.0).item()
+    assert found == pytest.approx(loss - math.log((1 + math.exp(-1)) / 2), rel=1e-6)

@@ -33,7 +33,13 @@ CASES: dict[str, dict[str, Any]] = {
     "ddp, micro-batches, Dr. DPO": {"micro_batch": 3, "gradient_checkpointing": True, "robust_beta": 0.7},
     "ddp, lora": {"lora": LORA},
     "fsdp": {"strategy": "fsdp"},
-    "fsdp, micro-batches, Dr. DPO": {"strategy": "fsdp", "micro_batch": 3, "robust_beta": 0.7, "share_reference": True},
+    # β′ so small that exp(−loss/β′) would be 0 in fp32.
+    "fsdp, micro-batches, Dr. DPO": {
+        "strategy": "fsdp",
+        "micro_batch": 3,
+        "robust_beta": 6e-3,
+        "share_reference": True,
+    },
     "fsdp, lora": {"strategy": "fsdp", "lora": LORA},
 }
 

@@ -25,7 +25,7 @@ from dedpo.train.batches import Batch, Sampler
 from dedpo.train.cache import Cache
 from dedpo.train.draws import draw
 from dedpo.train.networks import Inputs, Networks
-from dedpo.train.objective import logit, pair_loss, robust, tilt
+from dedpo.train.objective import exponents, logit, pair_loss, robust, tilt
 from dedpo.train.optim import learning_rate, make_optimizer
 from dedpo.train.parallel import local, only_at_last, placed_state, whole, whole_state
 from dedpo.train.reference import ReferenceErrors
@@ -125,8 +125,7 @@ class Trainer:
             UserError: `max_bad_steps` losses or gradients in a row were not finite.
         """
         batch = self.sampler.batch(number)
-        parts = batch.share(self.accelerator.process_index, self.accelerator.num_processes).parts(self.micro_batch)
-        seen = self._gather([self._part(part, is_last=part is parts[-1]) for part in parts])
+        seen = self._gather(self._parts(batch))
         figures = {
             "loss": self._settle(seen),
             "mean_abs_logit": seen.h.abs().mean(),
@@ -138,6 +137,14 @@ class Trainer:
         if self.memory:
             self.memory.remember(batch.rows, seen.h.cpu().numpy())
         return measured
+
+    def _parts(self, batch: Batch) -> list[Seen]:
+        """The batch's gradient, added up, and what this rank's micro-batches saw."""
+        parts = batch.share(self.accelerator.process_index, self.accelerator.num_processes).parts(self.micro_batch)
+        self.shift = torch.full((), -torch.inf, device=self.accelerator.device)
+        # Dr. DPO's sum is brought to scale between micro-batches, and of shards only an exchanged one can be.
+        each = bool(self.config.robust_beta) and self.networks.is_sharded
+        return [self._part(part, is_last=each or part is parts[-1]) for part in parts]
 
     def _part(self, part: Batch, is_last: bool) -> Seen:
         """Add a micro-batch's share of the gradient of Σ wᵢ lossᵢ / batch_size."""
@@ -155,11 +162,24 @@ class Trainer:
             policy_error = self.networks.policy_errors(inputs)
             h = logit(policy_error, reference_error, config.beta)
             loss = pair_loss(self.data.objective, h, policy_error, a, b, config.guard)
-            pull = tilt(loss, weight, config.robust_beta) if config.robust_beta else weight
+            pull = self._tilt(loss.detach(), weight, config.robust_beta) if config.robust_beta else weight
             # Ranks average their gradients, and the sum over them is wanted.
             share = self.accelerator.num_processes / config.batch_size
             self.accelerator.backward((pull * loss).sum() * share)
         return Seen(weight, loss.detach(), h.detach(), a, b, policy_error.detach(), reference_error)
+
+    def _tilt(self, loss: Tensor, weight: Tensor, beta: float) -> Tensor:
+        """Dr. DPO's weights of a micro-batch, at a scale that all ranks share and that follows the largest one."""
+        mine = exponents(loss, weight, beta)
+        shift = torch.maximum(self.shift, self.accelerator.gather(mine.max()).max())
+        self._scale(torch.exp(self.shift - shift))
+        self.shift = shift
+        return tilt(mine, shift)
+
+    def _scale(self, factor: Tensor) -> None:
+        for weight in self.weights:
+            if weight.grad is not None:
+                local(weight.grad).mul_(factor)
 
     def _gather(self, parts: list[Seen]) -> Seen:
         """The whole batch, in the sampler's order, from all ranks' micro-batches."""
@@ -172,10 +192,7 @@ class Trainer:
         beta = self.config.robust_beta
         if not beta:
             return (seen.weight * seen.loss).mean()
-        factor = 1 / tilt(seen.loss, seen.weight, beta).mean()
-        for weight in self.weights:
-            if weight.grad is not None:
-                local(weight.grad).mul_(factor)
+        self._scale(1 / tilt(exponents(seen.loss, seen.weight, beta), self.shift).mean())
         return robust(seen.loss, seen.weight, beta)
 
     def _clip(self) -> float:
@@ -295,9 +312,7 @@ class Trainer:
 
     def _gradient_norm(self, batch: Batch) -> float:
         """Of Σ wᵢ lossᵢ / batch_size, without a step."""
-        parts = batch.share(self.accelerator.process_index, self.accelerator.num_processes).parts(self.micro_batch)
-        for part in parts:
-            self._part(part, is_last=part is parts[-1])
+        self._parts(batch)
         norm = float(whole(torch.nn.utils.get_total_norm([w.grad for w in self.weights if w.grad is not None])))
         self.optimizer.zero_grad(set_to_none=True)
         return norm / (self.accelerator.scaler.get_scale() if self.accelerator.scaler else 1.0)

@@ -107,15 +107,20 @@ def robust(loss_per_pair: Tensor, weights: Tensor, beta: float) -> Tensor:
     Returns:
         a scalar.
     """
-    exponents = torch.log(weights) - loss_per_pair / beta
-    return -beta * (torch.logsumexp(exponents, dim=0) - math.log(len(weights)))
+    return -beta * (torch.logsumexp(exponents(loss_per_pair, weights, beta), dim=0) - math.log(len(weights)))
 
 
-def tilt(loss_per_pair: Tensor, weights: Tensor, beta: float) -> Tensor:
-    """w·exp(−loss/β′), shape (batch,), without gradient: what each pair weighs in the gradient of `robust`.
+def exponents(loss_per_pair: Tensor, weights: Tensor, beta: float) -> Tensor:
+    """log w − loss/β′, shape (batch,): the soft maximum of these is the soft minimum of the losses."""
+    return torch.log(weights) - loss_per_pair / beta
 
-    ∇robust = Σ tilt·∇loss / Σ tilt, both sums over the whole batch. So a loop that sees the batch in parts takes these
-    as the weights, adds up gradients and weights, and divides at the end of the step; the value is
-    −β′ log(Σ tilt / batch size).
+
+def tilt(exponents: Tensor, shift: Tensor) -> Tensor:
+    """exp(exponent − shift), shape (batch,): what each pair weighs in the gradient of `robust`.
+
+    ∇robust = Σ tilt·∇loss / Σ tilt, both sums over the whole batch and with one shift, which cancels. So a loop that
+    sees the batch in parts takes these as the weights, adds up gradients and weights, and divides at the end of the
+    step. With the largest exponent so far as the shift nothing overflows and the sum is at least 1; where a later part
+    raises it by δ, what was added up before is multiplied by exp(−δ).
     """
-    return weights * torch.exp(-loss_per_pair.detach() / beta)
+    return torch.exp(exponents - shift)
