@@ -2,11 +2,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from dedpo.config import Config, load
 from dedpo.errors import UserError
-from dedpo.sections import ARMS
+from dedpo.sections import ARMS, LoraConfig
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 
@@ -129,6 +132,139 @@ def test_a_section_may_be_left_empty(tmp_path):
 def test_a_value_may_not_be_left_empty(tmp_path):
     with pytest.raises(UserError, match="primary: "):
         load(write(tmp_path, "primary:\n"))
+
+
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        ("train.lora={rank: 8}", LoraConfig(rank=8)),
+        ("train.lora.rank=8", LoraConfig(rank=8)),
+        ("train.lora={}", LoraConfig()),
+        ("train.lora=null", None),
+        ("train.lora=", None),
+    ],
+)
+@pytest.mark.parametrize("text", ["train: {lora: null}", "train: {steps: 3}", "train:\n", ""])
+def test_a_section_that_may_be_null_is_made_with_its_defaults(tmp_path, text, item, expected):
+    assert load(write(tmp_path, text), [item]).train.lora == expected
+
+
+def test_what_such_a_section_holds_already_stays(tmp_path):
+    path = write(tmp_path, "train: {lora: {rank: 8, modules: [to_q]}}")
+    assert load(path, ["train.lora.alpha=2"]).train.lora == LoraConfig(rank=8, alpha=2, modules=["to_q"])
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ("train.lora={ranks: 8}", "unknown key 'train.lora.ranks'; did you mean 'rank'?"),
+        ("train.lora.ranks=8", "unknown key 'train.lora.ranks'; did you mean 'rank'?"),
+        ("train.lora=8", "train.lora: input should be a valid dictionary"),
+        ("train.lora.rank.x=8", "train.lora.rank: input should be a valid integer, got {'x': 8}"),
+        ("train=8", "train: "),
+        ("train=null", "train: "),
+        ("lora.rank=8", "unknown key 'lora'"),
+        ("train.schedule_steps={x: 1}", "train.schedule_steps.x"),
+        ("judge.rivals=[x]", "judge.rivals.0: input should be "),
+        ("sample.seeds=[0, 0]", "sample.seeds holds a value twice"),
+        ("sample.seeds=0", "sample.seeds: input should be a valid list, got 0"),
+        ("train.steps=true", "train.steps: true is no value of it"),
+        ("data.labelled=true", "data.labelled: true is no value of it"),
+        ("sample.seeds=[true]", "[true] is no value of it"),
+        ("label.model=1.5", 'label.model: input should be a valid string, got 1.5; put a text in quotes: "…"'),
+        ("label.model=a: b", "label.model: input should be a valid string, got {'a': 'b'}"),
+        ("label.model=@x", """'@x' is not a YAML value (line 1, column 1: found character '@' that cannot start any"""),
+        ("label.model=@x", """--set 'label.model="…"'"""),
+        ("label.model=!!python/object:os.system x", "is not a YAML value"),
+        ("label.model=" + "[" * 500, "nested too deeply"),
+        (".train=1", "unknown key ''"),
+        ("train.=1", "unknown key 'train.'"),
+        ("train..steps=1", "unknown key 'train.'"),
+        ("a\nb=1", "unknown key 'a b'"),
+    ],
+)
+def test_an_override_of_any_shape_is_a_setting_or_named(item, message):
+    with pytest.raises(UserError) as raised:
+        load(PARAMS, [item])
+    assert message in str(raised.value)
+    assert len(str(raised.value)) < 800
+    assert "\n" not in str(raised.value)
+
+
+def test_lists_and_mappings_may_be_overridden_whole_or_by_a_key():
+    items = ["train.schedule_steps={500: 0.1}", "train.schedule_steps.800=1e-2", "sample.seeds=[0,1]"]
+    config = load(None, [*items, "promote.max_loss.pickscore=0.1"])
+    assert config.train.schedule_steps == {500: 0.1, 800: 0.01}
+    assert config.sample.seeds == [0, 1]
+    assert config.promote.max_loss == {"pickscore": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("train: {learning_rate: 1e-7}", "train.learning_rate", 1e-7),
+        ("train: {learning_rate: 5e-7}", "train.learning_rate", 5e-7),
+        ("train: {beta: 1_000}", "train.beta", 1000.0),
+        ("train: {steps: 010}", "train.steps", 10),
+        ("train: {steps: 08}", "train.steps", 8),
+        ("train: {flip: yes}", "train.flip", True),
+        ("train: {flip: off}", "train.flip", False),
+        ("label: {model: no}", "label.model", "no"),
+        ("label: {model: 2026-11-01}", "label.model", "2026-11-01"),
+        ("label: {model: 12:30:00}", "label.model", "12:30:00"),
+        ("label: {model: 'null'}", "label.model", "null"),
+        ("\ufefflabel: {model: x}", "label.model", "x"),
+        ("label: &l {model: x}\nbias: {seed: 1}", "label.model", "x"),
+        ("---\r\nlabel:\r\n  model: x\r\n", "label.model", "x"),
+    ],
+)
+def test_values_are_read_as_they_look(tmp_path, text, key, value):
+    """YAML 1.1 reads 1e-7 as a text, 010 as eight, `no` as false and 12:30:00 as 45000; DVC reads 1.2."""
+    section, name = key.split(".")
+    found = getattr(getattr(load(write(tmp_path, text)), section), name)
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train: {steps: 1}\nsample: {steps: 2}\ntrain: {beta: 3}\n", 'line 3, column 1: found duplicate key "train"'),
+        ("train:\n  steps: 1\n  steps: 2\n", "line 3, column 3: found duplicate key"),
+        ("train:\n\tsteps: 1\n", "line 2, column 1: found character '\\t'"),
+        ("train: {steps: *s}", "found undefined alias"),
+        ("train: {steps: 1:30}", "train.steps: "),
+        ("train: {steps: true}", "train.steps: true is no value"),
+        ("train: {1: 2}", "train"),
+        ("? [a]\n: 1\n", ""),
+        ("train: 1\n---\nlabel: 1\n", "found another document"),
+        ("label: {model: !!int x}", "no value"),
+        ("a text", "expected sections such as 'train:', found str"),
+        ("x: &x [*x]", "unknown key 'x'"),
+        ("seeds: &x [*x]", "seeds.0: "),
+        ("label: {model: {" + "a" * 1000 + ": 1}}", "label.model: "),
+    ],
+)
+def test_a_file_that_cannot_be_right_is_named_in_one_line(tmp_path, text, message):
+    with pytest.raises(UserError) as raised:
+        load(write(tmp_path, text))
+    assert message in str(raised.value)
+    assert len(str(raised.value)) < 800
+    assert "\n" not in str(raised.value)
+
+
+TEXTS = st.text(max_size=12) | st.sampled_from(["null", "{}", "[]", "1", "-1", "true", "a: 1", "[1, x]", "{a: {b: 1}}"])
+KEYS = st.sampled_from(sorted(keys(Config))) | st.text(max_size=8)
+
+
+@given(st.builds("{}{}={}".format, KEYS, st.sampled_from(["", ".", ".x", ".0"]), TEXTS))
+@hypothesis_settings(max_examples=300)
+def test_no_override_ends_in_anything_but_settings_or_one_line(item):
+    told = ""
+    try:
+        load(None, [item])
+    except UserError as error:
+        told = str(error)
+    assert "\n" not in told
 
 
 def test_settings_are_frozen():

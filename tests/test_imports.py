@@ -16,7 +16,7 @@ STAGES = {p.parent.name for p in SOURCE.glob("*/stage.py")}
 SHARED = {
     "config", "sections", "tables", "columns", "manifest", "errors", "images", "rng", "progress", "diffusion", "device",
     "stats", "endpoints", "store", "chart_style", "tally", "workers", "covariates", "clip", "hub", "holdout",
-    "references", "hashes", "origin", "set_aside", "patience", "redact",
+    "references", "hashes", "origin", "set_aside", "patience", "redact", "yaml_text",
 }  # fmt: skip
 # Heavy module → the only files that may import it while they themselves are being imported.
 HEAVY = {
@@ -48,7 +48,7 @@ HEAVY = {
     "google": {"judge/client.py"},
     "httpx2": {"judge/client.py"},
     "pandas": {"bias/evidently_report.py"},
-    "ruamel": set(),
+    "ruamel": {"yaml_text.py"},
     "datasets": set(),
     "dvclive": set(),
     "huggingface_hub": set(),

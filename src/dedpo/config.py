@@ -7,13 +7,15 @@ them over) is an int; 10.5 is not.
 from __future__ import annotations
 
 import difflib
+import reprlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, get_args
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from dedpo.errors import UserError
+from dedpo import yaml_text
+from dedpo.errors import UserError, excerpt
 from dedpo.sections import (
     ARMS,
     Arm,
@@ -61,7 +63,15 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
-        for name, values in (("seeds", self.seeds), ("arms", self.arms), ("score.metrics", self.score.metrics)):
+        distinct: dict[str, Sequence[Any]] = {
+            "seeds": self.seeds,
+            "arms": self.arms,
+            "sample.seeds": self.sample.seeds,
+            "score.metrics": self.score.metrics,
+            "judge.rivals": self.judge.rivals,
+            "promote.over": self.promote.over,
+        }
+        for name, values in distinct.items():
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} holds a value twice: {values}")
         if self.primary not in self.arms:
@@ -103,16 +113,16 @@ def check(tree: dict[str, Any], place: str) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise UserError(_explain(error, place)) from None
+        raise UserError(explain(error, place, Config)) from None
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml_text.parse(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}; name a params file with --config") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not valid YAML: {excerpt(str(error), 300)}") from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -124,37 +134,60 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _override(tree: dict[str, Any], item: str) -> None:
     key, equals, text = item.partition("=")
     if not equals or not key:
-        raise UserError(f"--set {item}: write it as section.key=value, for example train.beta=2000")
-    *path, last = key.strip().split(".")
-    for name in path:
-        tree = tree.setdefault(name, {})
-        if not isinstance(tree, dict):
-            raise UserError(f"--set {item}: '{name}' is a value, not a section")
+        raise UserError(f"--set {excerpt(item)}: write it as section.key=value, for example train.beta=2000")
     try:
-        tree[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"--set {item}: '{text}' is not a YAML value") from None
+        put(tree, key, yaml_text.parse(text))
+    except ValueError as error:
+        quoted = f"""; for a text put it in quotes: --set '{excerpt(key, 60)}="…"'""" if text else ""
+        told = f"'{excerpt(text)}' is not a YAML value ({error}){quoted}"
+        raise UserError(f"--set {excerpt(item)}: {error if isinstance(error, UserError) else told}") from None
 
 
-def _explain(error: ValidationError, place: str) -> str:
+def put(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Set one dotted key in a tree of sections; a section that is null or missing is made.
+
+    Raises:
+        UserError: what the key is to be put into is a value.
+    """
+    *path, last = (name.strip() for name in key.split("."))
+    for name in path:
+        if tree.get(name) is None:
+            tree[name] = {}
+        tree = tree[name]
+        if not isinstance(tree, dict):
+            raise UserError(f"'{excerpt(name)}' is a value, not a section")
+    tree[last] = value
+
+
+def explain(error: ValidationError, place: str, root: type[BaseModel]) -> str:
+    """The first thing that is wrong with the settings of `root`, in one line."""
     first = error.errors()[0]
-    loc = ".".join(str(p) for p in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return f"{place}: unknown key '{loc}'{_nearest(first['loc'])}"
-    message = first["msg"].removeprefix("Value error, ")
-    where = f"{place}: {loc}: " if loc else f"{place}: "
-    got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
+    # In a choice of types pydantic names the type as well: 'rivals.0.literal[…]'.
+    loc = ".".join(str(p) for p in first["loc"] if isinstance(p, int) or "[" not in p)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{where}{message[0].lower()}{message[1:]}{got}{more}"
+    if first["type"] == "extra_forbidden":
+        return f"{place}: unknown key '{excerpt(loc)}'{_nearest(first['loc'], root)}{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    where = f"{place}: {excerpt(loc)}: " if loc else f"{place}: "
+    got = "" if first["type"] == "value_error" else f", got {excerpt(_SHORT.repr(first['input']))}"
+    return f"{where}{message[0].lower()}{message[1:]}{got}{_REMEDIES.get(first['type'], '')}{more}"
 
 
-def _nearest(loc: tuple[int | str, ...]) -> str:
-    section: type[BaseModel] = Config
+# A params file may hold a text of any length, or a list that holds itself.
+_SHORT: Final = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 120
+_REMEDIES: Final = {
+    "string_type": '; put a text in quotes: "…"',
+    "model_type": "; write its settings below it, one 'key: value' a line",
+}
+
+
+def _nearest(loc: tuple[int | str, ...], root: type[BaseModel]) -> str:
+    section = root
     for name in loc[:-1]:
-        annotation = section.model_fields[str(name)].annotation
-        assert isinstance(annotation, type)
-        assert issubclass(annotation, BaseModel)
-        section = annotation
+        kind = section.model_fields[str(name)].annotation
+        # A section that may be null is one of two types.
+        section = next(k for k in (kind, *get_args(kind)) if isinstance(k, type) and issubclass(k, BaseModel))
     known = list(section.model_fields)
     close = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else f"; known here: {', '.join(known)}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 Arm = Literal[
     "sft",
@@ -28,6 +28,15 @@ class Section(BaseModel):
     """A frozen group of settings that refuses what it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """True is 1 to Python, and `labelled: true` would be every pair."""
+        values = value if isinstance(value, list) else [value]
+        if any(isinstance(v, bool) for v in values) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise ValueError(f"{str(value).lower()} is no value of it; write a number or a text")
+        return value
 
 
 class WorldConfig(Section):

@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar
 
 from pydantic import ValidationError
 
-from dedpo import redact
+from dedpo import config, redact
 from dedpo.errors import UserError, excerpt
 from dedpo.manifest import MANIFEST, fingerprint, fingerprints, read_manifest
 from dedpo.ops.volume import answers, cache_folder, durable, finished, prune, workspace
@@ -85,9 +85,7 @@ def section(kind: type[Settings], text: str) -> Settings:
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"settings ({kind.__name__}): {key}: {first['msg']}, got {excerpt(text)}") from None
+        raise UserError(f"{config.explain(error, f'settings ({kind.__name__})', kind)}; all: {excerpt(text)}") from None
 
 
 def describe(artifact: Artifact, **facts: Any) -> None:

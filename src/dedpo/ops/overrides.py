@@ -146,13 +146,10 @@ def check(values: Mapping[str, Any]) -> Config:
     """
     tree: dict[str, Any] = {}
     for key, value in values.items():
-        *sections, last = key.split(".")
-        node = tree
-        for name in sections:
-            node = node.setdefault(name, {})
-            if not isinstance(node, dict):
-                raise UserError(f"overrides: '{excerpt(name)}' in '{excerpt(key)}' is a value, not a section")
-        node[last] = value
+        try:
+            config.put(tree, key, value)
+        except UserError as error:
+            raise UserError(f"overrides: '{excerpt(key)}': {error}") from None
     try:
         return config.check(tree, "overrides")
     except UserError as error:

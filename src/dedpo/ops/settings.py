@@ -10,9 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from dedpo import config as settings
-from dedpo import redact
+from dedpo import redact, yaml_text
 from dedpo.config import Config
-from dedpo.errors import UserError
 
 
 def show(config: Config) -> None:
@@ -36,29 +35,24 @@ def write(path: Path, overrides: list[str]) -> None:
     """Write overrides such as 'seeds=[0,1,2]' into a params file; its comments and order stay.
 
     Raises:
-        UserError: the file is missing, or an override is not a valid setting.
+        UserError: the file is missing or wrong, or an override is not a valid setting.
     """
     from ruamel.yaml import YAML
+    from ruamel.yaml.comments import CommentedMap
 
     settings.load(path, overrides)
     yaml = YAML()
     yaml.width = 120
     # By itself ruamel.yaml writes null as nothing at all.
     yaml.representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null"))
-    tree = yaml.load(path)
+    tree = yaml.load(path) or CommentedMap()
     for item in overrides:
         key, _, text = item.partition("=")
-        *sections, last = key.split(".")
-        node = tree
-        for name in sections:
-            if name not in node:
-                raise UserError(f"{path}: no section '{name}' to write {item} into")
-            node = node[name]
-        node[last] = YAML(typ="safe").load(text)
-        if isinstance(node[last], list):
-            value = yaml.seq(node[last])
+        value = yaml_text.parse(text)
+        if isinstance(value, list):
+            value = yaml.seq(value)
             value.fa.set_flow_style()
-            node[last] = value
+        settings.put(tree, key, value)
     temporary = path.with_name(f".{path.name}.tmp")
     yaml.dump(tree, temporary)
     temporary.replace(path)

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from dedpo import yaml_text
 from dedpo.errors import UserError, excerpt
 from dedpo.ops import overrides, request
 
@@ -105,8 +106,8 @@ def _value(name: str, text: str, kind: str) -> Any:
         return text
     words, types = TYPES[kind]
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value = yaml_text.parse(text)
+    except ValueError:
         value = None
     if isinstance(value, float) and value.is_integer() and kind == "NUMBER_INTEGER":
         value = int(value)

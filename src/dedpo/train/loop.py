@@ -27,7 +27,7 @@ from dedpo.train.draws import draw
 from dedpo.train.networks import Inputs, Networks
 from dedpo.train.objective import exponents, logit, pair_loss, robust, tilt
 from dedpo.train.optim import learning_rate, make_optimizer
-from dedpo.train.parallel import local, only_at_last, placed_state, whole, whole_state
+from dedpo.train.parallel import only_at_last, placed_state, scale_gradients, whole, whole_state
 from dedpo.train.reference import ReferenceErrors
 
 # Draws of (t, ε) over which a held-out pair's logit is averaged, and the seed that no training run has.
@@ -172,14 +172,9 @@ class Trainer:
         """Dr. DPO's weights of a micro-batch, at a scale that all ranks share and that follows the largest one."""
         mine = exponents(loss, weight, beta)
         shift = torch.maximum(self.shift, self.accelerator.gather(mine.max()).max())
-        self._scale(torch.exp(self.shift - shift))
+        scale_gradients(self.weights, torch.exp(self.shift - shift))
         self.shift = shift
         return tilt(mine, shift)
-
-    def _scale(self, factor: Tensor) -> None:
-        for weight in self.weights:
-            if weight.grad is not None:
-                local(weight.grad).mul_(factor)
 
     def _gather(self, parts: list[Seen]) -> Seen:
         """The whole batch, in the sampler's order, from all ranks' micro-batches."""
@@ -192,7 +187,7 @@ class Trainer:
         beta = self.config.robust_beta
         if not beta:
             return (seen.weight * seen.loss).mean()
-        self._scale(1 / tilt(exponents(seen.loss, seen.weight, beta), self.shift).mean())
+        scale_gradients(self.weights, 1 / tilt(exponents(seen.loss, seen.weight, beta), self.shift).mean())
         return robust(seen.loss, seen.weight, beta)
 
     def _clip(self) -> float:

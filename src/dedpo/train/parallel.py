@@ -5,7 +5,7 @@ With one rank, and with copies (DDP), every function here hands its argument thr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,6 +43,13 @@ def local(tensor: Tensor) -> Tensor:
 def whole(tensor: Tensor) -> Tensor:
     """All of a tensor, on the CPU if it was sharded; every rank must ask for the same one at the same time."""
     return tensor.full_tensor().cpu() if isinstance(tensor, DTensor) else tensor
+
+
+def scale_gradients(weights: Iterable[Tensor], factor: Tensor) -> None:
+    """Multiply what has been added up on this rank so far."""
+    for weight in weights:
+        if weight.grad is not None:
+            local(weight.grad).mul_(factor)
 
 
 def like(full: Tensor, pattern: Tensor) -> Tensor:
