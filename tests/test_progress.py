@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
+from rich.console import Console
 
 from dedpo import progress as module
 from dedpo.progress import progress
@@ -31,3 +34,13 @@ def test_a_resumed_run_counts_on(capsys: pytest.CaptureFixture[str], monkeypatch
     with progress("training", 10, done=8) as advance:
         advance("")
     assert capsys.readouterr().err.startswith("training: 9/10, about")
+
+
+def test_a_bar_shows_a_name_with_its_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(module, "Console", lambda **_: Console(file=written, force_terminal=True, width=200))
+    monkeypatch.setattr(module.sys.stderr, "isatty", lambda: True, raising=False)
+    with progress("judging with [x]", 1) as advance:
+        advance("[loss] 1")
+    assert "judging with [x]" in written.getvalue()
+    assert "[loss] 1" in written.getvalue()

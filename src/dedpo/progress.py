@@ -41,7 +41,7 @@ def progress(what: str, total: int, done: int = 0) -> Iterator[Advance]:
 
 def _bar() -> Progress:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from dedpo import redact
 from dedpo.config import Config
 from dedpo.ops.reach import Finding, get
+from dedpo.ops.terminal import console
 
 # Extra → the module that shows whether it is installed.
 EXTRAS: Final = {
@@ -36,6 +36,9 @@ EXTRAS: Final = {
 }
 
 
+_COLOURS: Final = {"ok": "green", "note": "yellow", "missing": "red"}
+
+
 def examine(config: Config) -> list[Finding]:
     """Look at Python, cores, memory, disk, torch, optional packages and the endpoints of the settings."""
     return [*_machine(), *_torch(), *_extras(), *_endpoints(config)]
@@ -44,10 +47,9 @@ def examine(config: Config) -> list[Finding]:
 def show(findings: list[Finding]) -> None:
     """Print the findings as a table."""
     table = Table("", "what", "found", header_style="bold")
-    marks = {"ok": "[green]ok[/green]", "note": "[yellow]note[/yellow]", "missing": "[red]missing[/red]"}
     for finding in findings:
-        table.add_row(marks[finding.state], finding.what, Text(redact.text(finding.detail)))
-    Console().print(table)
+        table.add_row(Text(finding.state, _COLOURS[finding.state]), finding.what, redact.text(finding.detail))
+    console().print(table)
 
 
 def _machine() -> Iterator[Finding]:

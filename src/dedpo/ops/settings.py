@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import BaseModel
-from rich.console import Console
 from rich.table import Table
 
 from dedpo import config as settings
 from dedpo import redact, yaml_text
 from dedpo.config import Config
+from dedpo.ops.terminal import console
 
 
 def show(config: Config) -> None:
@@ -19,7 +19,7 @@ def show(config: Config) -> None:
     table = Table("key", "value", "meaning", header_style="bold")
     for key, value, meaning in _rows(config, ""):
         table.add_row(key, redact.text(str(value)), meaning)
-    Console().print(table)
+    console().print(table)
 
 
 def _rows(section: BaseModel, prefix: str) -> Iterator[tuple[str, object, str]]:
@@ -45,7 +45,10 @@ def write(path: Path, overrides: list[str]) -> None:
     yaml.width = 120
     # By itself ruamel.yaml writes null as nothing at all.
     yaml.representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null"))
-    tree = yaml.load(path) or CommentedMap()
+    tree = yaml.load(path)
+    # Of a file of comments alone nothing is loaded that could keep them.
+    comments = path.read_text(encoding="utf-8") if tree is None else ""
+    tree = CommentedMap() if tree is None else tree
     for item in overrides:
         key, _, text = item.partition("=")
         value = yaml_text.parse(text)
@@ -54,5 +57,7 @@ def write(path: Path, overrides: list[str]) -> None:
             value.fa.set_flow_style()
         settings.put(tree, key, value)
     temporary = path.with_name(f".{path.name}.tmp")
-    yaml.dump(tree, temporary)
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(f"{comments.rstrip()}\n" if comments else "")
+        yaml.dump(tree, file)
     temporary.replace(path)

@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
 from dedpo.errors import excerpt
+from dedpo.ops.terminal import console
 from dedpo.ops.trace import Link, Made
 
 COLOURS: Final = {"matches": "green", "changed": "red", "gone": "red", "not here": "yellow", "replaced": "yellow"}
 SHORT: Final = 8
-UNBROKEN: Final = 4000
 
 
 def show(link: Link) -> None:
     """Print the tree."""
-    # Where nobody watches, no line is broken: a log and grep want them whole.
-    console = Console(highlight=False, width=None if Console().is_terminal else UNBROKEN)
-    console.print(tree(link))
+    console().print(tree(link))
 
 
 def tree(link: Link) -> Tree:
