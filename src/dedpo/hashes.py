@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Final
 
 MANIFEST: Final = "manifest.json"
+# Beside it: what differs from run to run, and so decides nothing.
+RUN: Final = "manifest.run.json"
 # Below this many bytes together, reading costs less than looking up.
 WORTH_NOTING: Final = 8 << 20
 # A file that changed this recently may change again without a new time: clocks of file systems are coarse.
@@ -41,7 +43,7 @@ def digest(files: Mapping[str, str]) -> str:
 
 
 def content(folder: Path, hasher: Callable[[Iterable[Path]], dict[Path, str]] | None = None) -> dict[str, str]:
-    """{relative path: SHA-256} of a folder's files, without manifests and without what begins with a dot.
+    """{relative path: SHA-256} of a folder's files, without manifests, records of runs, and what begins with a dot.
 
     Args:
         hasher: `hashes`, unless another is given.
@@ -57,7 +59,7 @@ def contained(folder: Path) -> dict[str, Path]:
     return {
         name.as_posix(): path
         for name, path in paths.items()
-        if name.name != MANIFEST and not name.parts[0].startswith(".")
+        if name.name not in (MANIFEST, RUN) and not name.parts[0].startswith(".")
     }
 
 

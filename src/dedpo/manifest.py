@@ -1,14 +1,15 @@
 """Outputs that are finished or absent: a stage writes into a partial folder that is renamed as its last act.
 
-`<out>.partial` is where a stage works and `manifest.json`, written last, says what the folder was made from. A stage
-that can resume finds its partial folder again if inputs and settings are still the same.
+`<out>.partial` is where a stage works, alone, and `manifest.json`, written last, says what the folder was made from. A
+stage that can resume finds its partial folder again if inputs and settings are still the same. All that the manifest
+names is on the disk before it, and it before the rename. It holds nothing that differs when the same is done again:
+when and how long that took, and on which commit, stands beside it in `manifest.run.json`.
 """
 
 from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 import sys
 import time
@@ -19,11 +20,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import dedpo
-from dedpo import hashes, origin, redact
+from dedpo import disk, hashes, locks, origin, ownership, redact
 from dedpo.errors import UserError
+from dedpo.ownership import REQUEST
 
 MANIFEST: Final = hashes.MANIFEST
-_REQUEST: Final = ".request.json"
 _TRACKED_VERSIONS: Final = (
     "numpy", "pyarrow", "torch", "diffusers", "transformers", "accelerate", "peft", "openai", "google-genai",
 )  # fmt: skip
@@ -40,12 +41,15 @@ def output_folder(
     resumable: bool = False,
     changeable: Collection[str] = (),
     precious: str | None = None,
+    shared: Collection[str] = (),
 ) -> Iterator[Path]:
     """Yield a partial folder; on success write its manifest and rename it to `out`.
 
     On an exception the partial folder stays, and `resumable` hands it over to the next run if stage, settings, inputs'
     content and dedpo's version are the same; otherwise each run begins with an empty one. Files in it whose names begin
     with a dot are working files: removed after the rename, so that a kill at any moment loses none of them.
+
+    An `out` that is not empty is replaced if this stage wrote it and nothing else lies in it, and refused otherwise.
 
     The manifest holds the inputs' hashes, and beside them, for `dedpo trace`: 'paths', where they lay, as seen from the
     folder that `out` lies in; 'revision', what `dedpo data pull` says of the data that an input is or was made from
@@ -56,35 +60,32 @@ def output_folder(
         changeable: settings that decide how the work is done and not what comes out (concurrency, timeouts): a resumed
             run may change them.
         precious: pattern of working files that cost too much to be thrown away for a run with another request.
+        shared: names of all files that the stage writes, if others may lie in `out`, too: those stay.
 
     Raises:
-        UserError: an input is missing, `out` cannot be written, or precious files of another request are in the way.
+        UserError: an input is missing, `out` cannot be written or is not this stage's, another process works there, or
+            precious files of another request are in the way.
     """
     begun = time.time()
+    ownership.check(out, stage, inputs, shared)
     made_from = fingerprints(inputs)
     request = {"stage": stage, "dedpo": dedpo.__version__, "config": redact.values(config), "inputs": made_from}
     origins = _origins(inputs, out)
-    partial = out.with_name(f"{out.name}.partial")
+    partial = ownership.partial_of(out)
     try:
-        kept = {name: value for name, value in config.items() if name not in changeable}
-        _open_partial(partial, request | {"config": kept}, resumable, precious)
-        yield partial
-        manifest = request | origins
-        manifest |= {
-            "hub": origin.hub_commits(models or {}),
-            "outputs": hashes.content(partial, hashes.fresh),
-            "versions": _versions(),
-            "git_commit": origin.git_commit(),
-            "code": origin.code(),
-            "seconds": round(time.time() - begun, 2),
-        }
-        write_json(partial / MANIFEST, manifest)
-        _replace_folder(partial, out)
-        for leftover in out.glob(".*"):
-            if leftover.is_file():
-                leftover.unlink()
+        with locks.alone(out):
+            ownership.check(out, stage, inputs, shared)
+            ownership.recover(out, stage, shared)
+            kept = {name: value for name, value in config.items() if name not in changeable}
+            _open_partial(partial, request | {"config": kept}, resumable, precious)
+            yield partial
+            made = {"hub": origin.hub_commits(models or {}), "code": origin.code(), "versions": _versions()}
+            run = {"git_commit": origin.git_commit(), "seconds": round(time.time() - begun, 2)}
+            _finish(partial, request | origins | made, run)
+            assert not shared or ownership.owned(partial, stage) <= {*shared, MANIFEST, hashes.RUN}
+            (ownership.merge if shared else ownership.replace)(partial, out, stage)
     except OSError as error:
-        if isinstance(error, (PermissionError, FileExistsError, NotADirectoryError)) or error.errno == errno.EROFS:
+        if isinstance(error, (PermissionError, FileExistsError, NotADirectoryError)) or error.errno in _LOCKED:
             raise UserError(
                 f"{error.filename or out}: cannot be written ({error.strerror}); choose another place"
             ) from None
@@ -106,11 +107,19 @@ def _origins(inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
 
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_LOCKED: Final = (errno.EROFS, errno.EBUSY)
+
+
+def _finish(partial: Path, manifest: Mapping[str, Any], run: Mapping[str, Any]) -> None:
+    outputs = hashes.content(partial, hashes.fresh)
+    disk.sync_folder(partial, (partial / name for name in outputs))
+    write_json(partial / hashes.RUN, run)
+    write_json(partial / MANIFEST, {**manifest, "outputs": outputs})
 
 
 def _open_partial(partial: Path, request: dict[str, Any], resumable: bool, precious: str | None) -> None:
     text = json.dumps(request, sort_keys=True)
-    note = partial / _REQUEST
+    note = partial / REQUEST
     if resumable and note.is_file() and note.read_text() == text:
         return
     if precious and note.is_file() and any(partial.glob(precious)):
@@ -122,7 +131,7 @@ def _open_partial(partial: Path, request: dict[str, Any], resumable: bool, preci
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
-    note.write_text(text)
+    disk.write_text(note, text)
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -137,45 +146,34 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 def input_hashes(partial: Path) -> dict[str, str]:
     """The `fingerprint` of each input of the output that is being made in `partial`, by name."""
-    request = json.loads((partial / _REQUEST).read_text())
+    request = json.loads((partial / REQUEST).read_text())
     return dict(request["inputs"])
 
 
-def _replace_folder(partial: Path, out: Path) -> None:
-    # A folder cannot replace another in one step; the old one is moved away first, so that no mixture is ever seen.
-    old = out.with_name(f"{out.name}.old")
-    if old.exists():
-        shutil.rmtree(old)
-    if out.exists():
-        out.replace(old)
-    partial.replace(out)
-    if old.exists():
-        shutil.rmtree(old)
-
-
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as readable JSON under a temporary name, then rename; keys and passwords in it are blotted out."""
-    shown = redact.values(value)
-    text = json.dumps(shown, indent=2, sort_keys=True, ensure_ascii=False, default=lambda v: redact.text(str(v)))
-    _write(path, f"{text}\n")
+    """Write `value` as readable JSON under a temporary name, then rename; keys and passwords in it are blotted out.
+
+    Raises:
+        ValueError: a number in it is not finite, for which JSON has no word.
+    """
+    text = json.dumps(
+        redact.values(value),
+        indent=2,
+        sort_keys=True,
+        ensure_ascii=False,
+        allow_nan=False,
+        default=lambda v: redact.text(str(v)),
+    )
+    disk.write_text(path, f"{text}\n")
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a page, a table or a card for people under a temporary name, then rename; secrets are blotted out."""
-    _write(path, redact.text(text))
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    disk.write_text(path, redact.text(text))
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a finished output.
+    """The manifest of a finished output, with the record of its run where that is there, too.
 
     Raises:
         UserError: there is none, so the folder is missing or unfinished.
@@ -184,13 +182,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        partial = folder.with_name(f"{folder.name}.partial")
-        state = "it was interrupted" if partial.exists() else "it does not exist"
+        state = "it was interrupted" if ownership.partial_of(folder).exists() else "it does not exist"
         raise UserError(f"{folder}: not a finished output ({state}); run the stage that makes it first") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); make the folder again") from None
     assert isinstance(manifest, dict)
-    return manifest
+    return origin.read_json(folder / hashes.RUN) | manifest
 
 
 def fingerprint(path: Path) -> str:

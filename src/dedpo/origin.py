@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import dedpo
-from dedpo.hashes import MANIFEST, digest, sha256
+from dedpo.hashes import MANIFEST, RUN, digest, sha256
 
 # What `dedpo data pull` leaves in a folder that it has fetched.
 PULLED: Final = ".pulled.json"
@@ -98,6 +98,12 @@ def read_json(path: Path) -> Json:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def read_manifest(folder: Path) -> Json:
+    """The manifest of an output with the record of its run, which a clone may lack; empty if there is none."""
+    manifest = read_json(folder / MANIFEST)
+    return read_json(folder / RUN) | manifest if manifest else {}
 
 
 # models of the hub

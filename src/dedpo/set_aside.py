@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dedpo import redact
+from dedpo import disk, redact
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def write_csv(path: Path, first: str, lines: Iterable[list[int | str]]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([first, "reason", "detail", "prompt"])
         writer.writerows(lines)
-    temporary.replace(path)
+    disk.replace(temporary, path)
 
 
 def _inert(text: str) -> str:

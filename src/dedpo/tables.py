@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dedpo import disk
 from dedpo.columns import Check, between, finite, not_empty, one_of
 from dedpo.errors import UserError
 
@@ -315,7 +316,7 @@ def write(table: pa.Table, rule: Table, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     pq.write_table(checked, temporary, compression="zstd")
-    temporary.replace(path)
+    disk.replace(temporary, path)
 
 
 def count_rows(path: Path) -> int:

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any, Final
 
+from dedpo import disk
 from dedpo.errors import UserError
 from dedpo.manifest import MANIFEST, read_manifest
 from dedpo.progress import progress
@@ -64,4 +65,4 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
     if digest.hexdigest() != sha256:
         temporary.unlink()
         raise UserError(f"{source}: its content is not what {MANIFEST} says; fetch the file again")
-    temporary.replace(target)
+    disk.replace(temporary, target)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dedpo import ownership
 from dedpo.errors import UserError, excerpt
-from dedpo.manifest import MANIFEST, output_folder, read_manifest, write_json, write_text
+from dedpo.manifest import output_folder, write_json, write_text
 from dedpo.ops import numbers
 from dedpo.sections import GateConfig
 
@@ -52,7 +52,9 @@ def run(config: GateConfig, *, bias: Path, labels: Path, out: Path) -> dict[str,
         write_json(partial / "gate.json", facts)
         write_text(partial / "gate.md", page(annotator, checks))
         if failed := [c for c in checks if not c.passed]:
-            _withdraw(out)
+            # The pass that an earlier run has left is not true any more.
+            if out.exists():
+                ownership.discard(out, "gate")
             told = ", ".join(f"{c.detail} ({c.setting})" for c in failed)
             raise UserError(
                 f"gate: {annotator} is not good enough to train on: {told}; take a better annotator or template, or "
@@ -109,12 +111,6 @@ def page(annotator: str, checks: list[Check]) -> str:
     if not checks:
         lines.append("\nNothing is asked of it: every limit of section `gate` is null.")
     return "\n".join(lines) + "\n"
-
-
-def _withdraw(out: Path) -> None:
-    """Remove the pass that an earlier run has left: it is not true any more."""
-    if (out / MANIFEST).is_file() and read_manifest(out).get("stage") == "gate":
-        shutil.rmtree(out)
 
 
 def describe(facts: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from pydantic import BaseModel
 from rich.table import Table
 
 from dedpo import config as settings
-from dedpo import redact, yaml_text
+from dedpo import disk, redact, yaml_text
 from dedpo.config import Config
 from dedpo.ops.terminal import console
 
@@ -56,8 +57,10 @@ def write(path: Path, overrides: list[str]) -> None:
             value = yaml.seq(value)
             value.fa.set_flow_style()
         settings.put(tree, key, value)
+    path = path.resolve()  # a link stays one
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(f"{comments.rstrip()}\n" if comments else "")
         yaml.dump(tree, file)
-    temporary.replace(path)
+    shutil.copymode(path, temporary)
+    disk.replace(temporary, path)

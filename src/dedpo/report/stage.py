@@ -15,6 +15,8 @@ from dedpo.report.store import Places, Sources, finished, finite, read, read_pic
 from dedpo.report.summary import Estimate
 from dedpo.sections import ReportConfig
 
+FILES = ("report.html", "report.md", "training.csv", "metrics.json")
+
 
 def run(
     config: ReportConfig,
@@ -31,6 +33,8 @@ def run(
     out: Path,
 ) -> dict[str, Any]:
     """Write report.html, report.md, metrics.json and training.csv; arms and seeds are those of the scores' models.
+
+    Whatever else lies in `out` stays there.
 
     Args:
         primary: the arm that the answer is about, named before the results were seen.
@@ -58,7 +62,7 @@ def run(
     )
     sources = read(places)
     settings = config.model_dump() | {"primary": primary}
-    with output_folder(out, stage="report", config=settings, inputs=finished(places, sources)) as partial:
+    with output_folder(out, stage="report", config=settings, inputs=finished(places, sources), shared=FILES) as partial:
         pictures = read_pictures(samples, _shown_models(sources), config.grid_prompts)
         content = build(config, primary, sources, pictures, _bias_page(bias))
         write_text(partial / "report.html", page.render(content))

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dedpo import disk
 from dedpo.manifest import write_json
 
 Floats = NDArray[np.float32]
@@ -83,7 +83,7 @@ def writing(folder: Path) -> Iterator[Path]:
         yield temporary
         # A damaged entry may be in the way.
         shutil.rmtree(folder, ignore_errors=True)
-        temporary.replace(folder)
+        disk.replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -95,19 +95,14 @@ def write_rows(path: Path, rows: Iterator[Floats], shape: tuple[int, ...]) -> No
         np.lib.format.write_array_header_1_0(file, header)
         for row in rows:
             file.write(np.ascontiguousarray(row, dtype="<f4").tobytes())
-        _sync(file)
+    disk.sync(path)
 
 
 def write_array(path: Path, array: Floats) -> None:
     """Write a .npy file."""
     with path.open("wb") as file:
         np.save(file, array)
-        _sync(file)
-
-
-def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+    disk.sync(path)
 
 
 def write_index(folder: Path, index: Index) -> None:

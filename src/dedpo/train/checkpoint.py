@@ -5,7 +5,6 @@ Weights that are in shards on the ranks are whole in the file, so that a run may
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dedpo import disk
 from dedpo.errors import UserError
 
 # The dot makes it a working file: it goes when the run has finished.
@@ -64,9 +64,7 @@ def _write(path: Path, state: dict[str, Any]) -> None:
     temporary = path.with_suffix(".tmp")
     with temporary.open("wb") as file:
         torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    disk.replace(temporary, path)
 
 
 def _read(path: Path, remedy: str) -> dict[str, Any]:

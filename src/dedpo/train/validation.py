@@ -13,6 +13,7 @@ from diffusers import DPMSolverMultistepScheduler
 from PIL import Image
 from torch import Tensor
 
+from dedpo import disk
 from dedpo.rng import generator
 
 # The paper's sampling: DPM-Solver++, 20 steps, guidance 7.5.
@@ -133,4 +134,4 @@ def _encoded(pipeline: Any, prompt: str) -> dict[str, Tensor]:
 def _save(array: np.ndarray[Any, np.dtype[np.uint8]], path: Path) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     Image.fromarray(array).save(temporary, format="PNG")
-    temporary.replace(path)
+    disk.replace(temporary, path)
