@@ -50,7 +50,6 @@ def alone(folder: Path, *, file: Path | None = None, patience: float = 0.0) -> I
         OSError: the lock cannot be written.
     """
     path = file or lock_file(folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
     lock = _acquired(folder, path, patience)
     try:
         yield
@@ -64,6 +63,7 @@ def alone(folder: Path, *, file: Path | None = None, patience: float = 0.0) -> I
 def _acquired(folder: Path, path: Path, patience: float) -> BaseFileLock:
     from filelock import FileLock, SoftFileLock, Timeout
 
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         try:
             lock: BaseFileLock = FileLock(path, patience, _MODE, thread_local=False, fallback_to_soft=False)
@@ -77,6 +77,8 @@ def _acquired(folder: Path, path: Path, patience: float) -> BaseFileLock:
                 raise
             lock = SoftFileLock(path.with_suffix(".held"), patience, _MODE, thread_local=False)
             lock.acquire()
+    except FileNotFoundError:  # whoever had it removed the folder that it lay in
+        return _acquired(folder, path, patience)
     except Timeout:
         raise InUseError(f"{folder}: {_holder(path)}; wait for it or stop it, and run again") from None
     return lock

@@ -44,7 +44,7 @@ def check(out: Path, stage: str, inputs: Mapping[str, Path], files: Collection[s
     Raises:
         UserError: it would; nothing was touched.
     """
-    _check_place(out)
+    check_place(out)
     for name, path in inputs.items():
         _check_input(out, name, path)
     if files:
@@ -52,10 +52,15 @@ def check(out: Path, stage: str, inputs: Mapping[str, Path], files: Collection[s
     else:
         _check_former(out, stage)
     _check_former(former_of(out), stage)
-    _check_partial(partial_of(out), stage)
+    check_partial(partial_of(out), stage)
 
 
-def _check_place(out: Path) -> None:
+def check_place(out: Path) -> None:
+    """Refuse a place that no folder of ours can be put in: the one we are in, a mount, a link, a file.
+
+    Raises:
+        UserError: it is one.
+    """
     if out.name in ("", "..") or os.path.ismount(out):
         raise UserError(f"{out}: it cannot be replaced as a whole; name a folder in it, such as {out / 'out'}")
     for path in (out, partial_of(out), former_of(out)):
@@ -99,7 +104,12 @@ def _check_shared(out: Path, stage: str, files: Collection[str]) -> None:
         )
 
 
-def _check_partial(partial: Path, stage: str) -> None:
+def check_partial(partial: Path, stage: str) -> None:
+    """Refuse a partial folder that no unfinished run of this stage left.
+
+    Raises:
+        UserError: it is one.
+    """
     if not partial.exists():
         return
     request = read_json(partial / REQUEST)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -19,6 +18,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 
+from dedpo import locks
 from dedpo.data.pull import NOTE, pull, uncommitted
 from dedpo.data.versions import Source
 from dedpo.errors import UserError
@@ -326,12 +326,8 @@ def test_uncommitted_changes_are_warned_of_and_not_taken(clone: Path, world: Wor
 
 
 def test_a_second_pull_into_one_folder_is_refused(world: World, tmp_path: Path) -> None:
-    partial = tmp_path / "out.partial"
-    partial.mkdir()
-    with (partial / ".pull.lock").open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="another pull is writing there"):
-            pull(f"{world.url}@v1:data", tmp_path / "out")
+    with locks.alone(tmp_path / "out"), pytest.raises(UserError, match="has been writing there since"):
+        pull(f"{world.url}@v1:data", tmp_path / "out")
     pull(f"{world.url}@v1:data", tmp_path / "out")
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from dedpo import ownership
 from dedpo.data.pull import NOTE, pull, uncommitted
 from dedpo.data.versions import Source
 from dedpo.errors import UserError
@@ -52,18 +54,18 @@ def test_a_partial_folder_that_no_pull_left_is_refused_and_left_alone(
         (partial / name).parent.mkdir(parents=True, exist_ok=True)
         (partial / name).write_text(text)
     (partial / "empty").mkdir()
-    with pytest.raises(UserError, match=r"out.partial: something lies there that no pull left; choose another --out"):
+    with pytest.raises(UserError, match=r"out.partial: files lie there that no run of dedpo left .*choose another"):
         pull(f"{repo}@v1:notes", tmp_path / "out")
     assert read(partial) == content
     assert (partial / "empty").is_dir()
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("left", [[], [".pull.lock", "stray"], [NOTE, "a.txt"]])
+@pytest.mark.parametrize("left", [[], [".request.json", "stray"], [".request.json", NOTE, "a.txt"]])
 def test_what_an_interrupted_pull_left_is_gone_on_with(repo: Path, tmp_path: Path, left: list[str]) -> None:
     (tmp_path / "out.partial").mkdir()
     for name in left:
-        (tmp_path / "out.partial" / name).write_text("")
+        (tmp_path / "out.partial" / name).write_text('{"stage": "data pull"}')
     pull(f"{repo}@v1:notes", tmp_path / "out")
     assert sorted(read(tmp_path / "out")) == [NOTE, "a.txt"]
     assert (tmp_path / "out" / "a.txt").read_text() == "a"
@@ -108,3 +110,38 @@ def test_names_with_dots_are_refused_however_they_are_listed(tmp_path: Path) -> 
     source = Source(SimpleNamespace(fs=fs, dvc_dir=None), parse(".@v1:notes"))
     with pytest.raises(UserError, match=r"refused: git's tree names '../evil'"):
         source.files()
+
+
+@pytest.mark.parametrize("kind", ["link", "file", "old", "partial of an import"])
+def test_what_is_in_the_way_is_left_alone(repo: Path, tmp_path: Path, kind: str) -> None:
+    mine = tmp_path / "place" / "mine"
+    mine.mkdir(parents=True)
+    (mine / "thesis.txt").write_text("three years")
+    out = mine.with_name("out")
+    if kind == "link":
+        out.symlink_to(mine)
+    elif kind == "file":
+        out.write_text("mine")
+    elif kind == "old":
+        mine.rename(ownership.former_of(out))
+    else:
+        mine.rename(out.with_name("out.partial"))
+        (out.with_name("out.partial") / ".request.json").write_text('{"stage": "data"}')
+    before = (read(out.parent), sorted(out.parent.iterdir()))
+    with pytest.raises(UserError) as raised:
+        pull(f"{repo}@v1:notes", out)
+    assert len(str(raised.value).splitlines()) == 1
+    assert (read(out.parent), sorted(out.parent.iterdir())) == before
+
+
+def test_a_kill_between_the_two_renames_loses_nothing(repo: Path, tmp_path: Path) -> None:
+    out, former = tmp_path / "out", ownership.former_of(tmp_path / "out")
+    first = pull(f"{repo}@v1:notes", out)
+    out.rename(former)
+    assert pull(f"{repo}@v1:notes", out) == first
+    shutil.copytree(out, former)
+    (repo / "notes" / "a.txt").write_text("b")
+    git(repo, "commit", "-qam", "v2")
+    pull(f"{repo}@HEAD:notes", out)
+    assert read(out)["a.txt"] == "b"
+    assert not former.exists()

@@ -27,6 +27,7 @@ import dedpo.train.stage
 from components.judge.component import judge
 from components.label.component import label, label_with_server
 from components.train.component import train
+from dedpo.errors import UserError
 from dedpo.ops import component
 from dedpo.ops import volume as volumes
 
@@ -334,20 +335,31 @@ def test_the_volume_is_the_cache(volume: Path) -> None:
 
 
 def test_old_work_is_pruned_and_fresh_or_used_work_is_not(volume: Path) -> None:
-    ages = {"old": 9, "fresh": 1, "used": 9, "locked": 9}
-    for name, days in ages.items():
-        folder = volume / volumes.WORK / name
+    old, fresh, used, locked = (volume / volumes.WORK / (digit * 32) for digit in "abcd")
+    mine = volume / volumes.WORK / "my thesis"
+    for folder, days in {old: 9, fresh: 1, used: 9, locked: 9, mine: 900}.items():
         (folder / "out.partial").mkdir(parents=True)
         (folder / "out.partial" / "file").write_text("")
         then = time.time() - days * 86_400
         for path in (folder / "out.partial" / "file", folder / "out.partial", folder):
             os.utime(path, (then, then))
-    (volume / volumes.WORK / "used" / "out.partial" / "file").write_text("just now")
-    with (volume / volumes.WORK / "locked" / volumes.LOCK).open("w") as file:
-        os.utime(volume / volumes.WORK / "locked", (0, 0))
+    (used / "out.partial" / "file").write_text("just now")
+    with (locked / volumes.LOCK).open("w") as file:
+        os.utime(locked, (0, 0))
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert component.prune() == ["old"]
-    assert [p.name for p in works(volume)] == ["fresh", "locked", "used"]
+        assert component.prune() == [old.name]
+    assert works(volume) == [fresh, used, locked, mine], "$DEDPO_CACHE may hold what no run has made"
+
+
+def test_a_strangers_folder_is_no_artefacts_place(volume: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("three years")
+    with (
+        pytest.raises(UserError, match="files lie there that no run of dedpo made"),
+        component.durable(str(tmp_path / "out"), KEY) as out,
+    ):
+        out.mkdir()
+    assert (tmp_path / "out" / "thesis.txt").read_text() == "three years"
 
 
 def test_a_pruning_that_is_killed_leaves_no_half_an_output(

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from dedpo import references
+from dedpo import disk, locks, ownership, references
 from dedpo.errors import UserError
 from dedpo.manifest import write_json
+from dedpo.ownership import REQUEST
 from dedpo.progress import progress
 
 if TYPE_CHECKING:
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 
 NOTE: Final = ".pulled.json"
 FETCHERS: Final = 8
-_LOCK: Final = ".pull.lock"
+STAGE: Final = "data pull"
 _TEMPORARY: Final = ".fetching"
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
@@ -50,8 +48,7 @@ def pull(reference: str, out: Path) -> dict[str, Any]:
     from dedpo.data import versions
 
     wanted = references.parse(reference)
-    if out.name in ("", ".."):
-        raise UserError(f"--out {out}: it cannot be replaced as a whole; name a folder in it, such as {out / 'pulled'}")
+    ownership.check_place(out)
     with versions.opened(wanted) as (source, commit):
         origin = {
             "repo": references.without_credentials(wanted.repo),
@@ -61,19 +58,21 @@ def pull(reference: str, out: Path) -> dict[str, Any]:
         }
         if note := _already(out, origin):
             return note
-        files = [v for v in source.files() if v.name not in (NOTE, _LOCK)]
-        partial = out.with_name(f"{out.name}.partial")
+        files = [v for v in source.files() if v.name not in (NOTE, REQUEST)]
+        partial = ownership.partial_of(out)
         try:
-            _check_partial(partial)
-            partial.mkdir(parents=True, exist_ok=True)
-            with _alone(partial):
+            with locks.alone(out):
+                _recover(out, origin)
+                ownership.check_partial(partial, STAGE)
+                partial.mkdir(parents=True, exist_ok=True)
+                write_json(partial / REQUEST, {"stage": STAGE})
                 _remove_strays(partial, files)
                 _fetch_all(source, files, partial, str(wanted))
                 known = {v.name: v.md5 for v in files if v.md5 and v.kind == "md5"}
                 single = [v.path for v in files] == [wanted.path]
                 note = origin | _summary(partial, single, known)
                 write_json(partial / NOTE, note)
-                (partial / _LOCK).unlink()
+                (partial / REQUEST).unlink()
                 _replace(partial, out)
         except OSError as error:
             if error.errno in _FULL:
@@ -112,7 +111,7 @@ def _summary(folder: Path, single: bool, known: Mapping[str, str]) -> dict[str, 
     DVC's hash of a folder is the MD5 of the JSON list of its files' names and MD5s, plus '.dir'
     (https://dvc.org/doc/user-guide/project-structure/internal-files).
     """
-    paths = {name: path for name, path in _walk(folder) if name not in (NOTE, _LOCK)}
+    paths = {name: path for name, path in _walk(folder) if name not in (NOTE, REQUEST)}
     hashes = [{"md5": known.get(name) or md5_of(path), "relpath": name} for name, path in sorted(paths.items())]
     text = json.dumps(hashes, sort_keys=True)
     whole = hashes[0]["md5"] if single else f"{hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()}.dir"
@@ -155,28 +154,9 @@ def _already(out: Path, origin: dict[str, Any]) -> dict[str, Any] | None:
     return note | {"revision": origin["revision"]} if same else None
 
 
-@contextmanager
-def _alone(partial: Path) -> Iterator[None]:
-    with (partial / _LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{partial}: another pull is writing there; wait for it, or choose another --out") from None
-        except OSError:
-            # A file system without locks: nobody is protected from starting twice, and one pull works as well.
-            pass
-        yield
-
-
-def _check_partial(partial: Path) -> None:
-    """Refuse to empty a folder that no interrupted pull left: an unfinished import has that name, too."""
-    if partial.is_dir() and any(partial.iterdir()) and not any((partial / name).exists() for name in (_LOCK, NOTE)):
-        raise UserError(f"{partial}: something lies there that no pull left; choose another --out, or move it")
-
-
 def _remove_strays(partial: Path, files: list[Version]) -> None:
     """What an interrupted pull of something else left, and torn temporary files."""
-    wanted = {v.name for v in files} | {_LOCK}
+    wanted = {v.name for v in files} | {REQUEST}
     for name, path in list(_walk(partial)):
         if name not in wanted or path.is_symlink():
             path.unlink()
@@ -226,18 +206,25 @@ def _fetch(source: Source, version: Version, path: Path, what: str) -> None:
             f"{what}: '{version.name}' came with MD5 {found} where DVC recorded {version.md5}; the remote's copy is "
             "damaged: push it again from where it was made"
         )
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    disk.replace(temporary, path)
+
+
+def _recover(out: Path, origin: dict[str, Any]) -> None:
+    """What a pull that was killed between its last two renames has left."""
+    former = ownership.former_of(out)
+    if former.exists():
+        _already(former, origin)  # refuses what was not pulled, or was changed
+        if out.exists():
+            shutil.rmtree(former)
+        else:
+            former.replace(out)
 
 
 def _replace(partial: Path, out: Path) -> None:
     # A folder cannot replace another in one step; the old one is moved away first, so that no mixture is ever seen.
-    old = out.with_name(f".{out.name}.replaced")
+    former = ownership.former_of(out)
     if out.exists():
-        if old.exists():
-            shutil.rmtree(old)
-        out.replace(old)
-    partial.replace(out)
-    if old.exists():
-        shutil.rmtree(old)
+        out.replace(former)
+    disk.replace(partial, out)
+    if former.exists():
+        shutil.rmtree(former)

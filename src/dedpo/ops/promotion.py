@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from dedpo import locks
 from dedpo.errors import UserError, excerpt
 from dedpo.manifest import fingerprint, write_json, write_text
 from dedpo.ops import numbers
+from dedpo.origin import read_json
 from dedpo.sections import PromoteConfig
 
 # The judge's overall criterion, as the report names it.
 CRITERION = "general_preference"
+PAGE, DECISION = "promotion.md", "promotion.json"
+_HEADINGS = ("# Promoted: ", "# Not promoted: ")
 
 
 def run(config: PromoteConfig, *, metrics: Path, policy: Path | None, out: Path) -> dict[str, Any]:
@@ -26,7 +30,8 @@ def run(config: PromoteConfig, *, metrics: Path, policy: Path | None, out: Path)
         the content of promotion.json: promoted, reasons, primary, metric, and the hashes of report and policy.
 
     Raises:
-        UserError: the metrics are missing or broken, or `out` cannot be written.
+        UserError: the metrics are missing or broken, `out` cannot be written, or files of these names lie there that
+            no promotion wrote.
     """
     found = _report(metrics)
     reasons = [reason for rival in config.over for reason in against(config, found, rival)]
@@ -41,11 +46,23 @@ def run(config: PromoteConfig, *, metrics: Path, policy: Path | None, out: Path)
     }
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write_text(out / "promotion.md", page(facts))
-        write_json(out / "promotion.json", facts)
+        with locks.alone(out):
+            _check(out)
+            write_text(out / PAGE, page(facts))
+            write_json(out / DECISION, facts)
     except OSError as error:
         raise UserError(f"{out}: cannot be written ({error.strerror}); choose another place with --out") from None
     return facts
+
+
+def _check(out: Path) -> None:
+    """Refuse to write over what no promotion wrote."""
+    found = out / PAGE
+    is_page = not found.is_file() or found.read_text(encoding="utf-8", errors="replace").startswith(_HEADINGS)
+    is_decision = not (out / DECISION).exists() or "report_sha256" in read_json(out / DECISION)
+    for name, is_ours in ((PAGE, is_page), (DECISION, is_decision)):
+        if not is_ours:
+            raise UserError(f"{out / name}: no promotion wrote it; choose another place with --out, or move it")
 
 
 def against(config: PromoteConfig, metrics: dict[str, Any], rival: str) -> list[dict[str, Any]]:
@@ -88,7 +105,7 @@ def describe(facts: dict[str, Any]) -> str:
 
 def page(facts: dict[str, Any]) -> str:
     """The decision as Markdown."""
-    lines = [f"# {'Promoted' if facts['promoted'] else 'Not promoted'}: `{excerpt(facts['primary'], 60)}`", ""]
+    lines = [f"{_HEADINGS[not facts['promoted']]}`{excerpt(facts['primary'], 60)}`", ""]
     lines += [f"- {'yes' if r['passed'] else '**no**'}: {excerpt(r['text'], 300)}" for r in facts["reasons"]]
     lines += ["", f"Report: `{facts['report_sha256']}`"]
     if facts["policy_sha256"]:

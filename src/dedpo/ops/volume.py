@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import dedpo
+from dedpo import locks
+from dedpo.errors import UserError
 from dedpo.manifest import MANIFEST
 
 WORK: Final = "work"
 LOCK: Final = ".lock"
 REMOVED: Final = ".removed"
+# What `durable` has made: $DEDPO_CACHE may be a folder with other work in it.
+_NAME: Final = re.compile(rf"[0-9a-f]{{32}}({re.escape(REMOVED)})?")
 # Seconds: a pod that is being evicted holds its work for its last half minute, and the one in its place waits for it.
 PATIENCE: Final = 100.0
 
@@ -104,51 +108,21 @@ def _owned(folder: Path | None, patience: float = 0.0) -> Iterator[bool]:
     if folder is None:
         yield False
         return
-    deadline = time.monotonic() + patience
-    while True:
-        with _lock_file(folder) as file:
-            mine = _locked(file, deadline)
-            # Who held it may have removed the folder: the lock of a file that is gone keeps nobody out.
-            if not mine or _is_at(file, folder / LOCK):
-                yield mine
-                return
-
-
-def _lock_file(folder: Path) -> IO[str]:
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
         try:
-            return (folder / LOCK).open("a")
-        except FileNotFoundError:
-            continue  # removed in between
-
-
-def _is_at(file: IO[str], path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _locked(file: IO[str], deadline: float) -> bool:
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(1)
-        except OSError:
-            # A file system without locks: two tasks on the same inputs at once are rare, and retries are not.
-            return True
+            stack.enter_context(locks.alone(folder, file=folder / LOCK, patience=patience))
+        except locks.InUseError:
+            yield False
         else:
-            return True
+            yield True
 
 
 def _hand_over(made: Path, out: Path) -> None:
     """Bring a finished output from the volume to its artefact's path: there whole, or not at all."""
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.arriving")
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+        raise UserError(f"{out}: files lie there that no run of dedpo made; choose another place, or move them")
     for leftover in (temporary, out):
         if leftover.is_dir():
             shutil.rmtree(leftover)
@@ -166,15 +140,16 @@ def prune(days: float = 7) -> list[str]:
     volume = _volume() if os.environ.get("DEDPO_CACHE") else None
     removed: list[str] = []
     # What an earlier pruning was killed over comes first: its place is needed.
-    for folder in sorted((volume / WORK).glob("*"), key=lambda p: p.suffix != REMOVED) if volume else []:
+    mine = [p for p in (volume / WORK).glob("*") if _NAME.fullmatch(p.name) and not p.is_symlink()] if volume else []
+    for folder in sorted(mine, key=lambda p: p.suffix != REMOVED):
         try:
             if folder.suffix == REMOVED:
                 shutil.rmtree(folder)
                 continue
             if time.time() - _last_change(folder) <= days * 86_400:
                 continue
-            with _owned(folder) as mine:
-                if mine:
+            with _owned(folder) as is_mine:
+                if is_mine:
                     # Out of the way in one step, so that nobody takes half an output over.
                     shutil.rmtree(folder.rename(folder.with_suffix(REMOVED)))
                     removed.append(folder.name)

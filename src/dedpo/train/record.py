@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+from dedpo import disk
+from dedpo.errors import UserError
 from dedpo.progress import Advance, progress
 from dedpo.sections import TrainConfig
 
@@ -39,7 +42,6 @@ class Record:
         """
         self.rows.append(dict(measured))
         self._file.write(json.dumps(measured) + "\n")
-        # Before the checkpoint that knows of this step.
         self._file.flush()
         speed = self._speed()
         self._trackers.log(int(measured["step"]), {**measured, **(beside or {}), "pairs_per_second": speed})
@@ -47,6 +49,10 @@ class Record:
             f"loss {measured['loss']:.3f}, |h| {measured['mean_abs_logit']:.2f}, "
             f"lr {measured['learning_rate']:.1e}, {speed:.3g} pairs/s"
         )
+
+    def sync(self) -> None:
+        """Force the lines so far to the disk: before the checkpoint that knows of their steps."""
+        os.fsync(self._file.fileno())
 
     def _speed(self) -> float:
         self._times.append(time.perf_counter())
@@ -63,7 +69,7 @@ def recording(folder: Path, config: TrainConfig, run: str, settings: Mapping[str
         settings: shown there.
 
     Raises:
-        UserError: a tracker cannot be started.
+        UserError: a tracker cannot be started, or lines of known steps are lost.
     """
     from dedpo.train.trackers import Trackers
 
@@ -81,5 +87,10 @@ def recording(folder: Path, config: TrainConfig, run: str, settings: Mapping[str
 
 def _cut_back(path: Path, done: int) -> list[dict[str, float]]:
     lines: Sequence[str] = path.read_text(encoding="utf-8").splitlines()[:done] if path.is_file() else []
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    if len(lines) < done:
+        raise UserError(
+            f"{path}: {len(lines)} lines, and the last checkpoint knows of {done} steps; bring the file back, or "
+            f"delete {path.parent} to start again"
+        )
+    disk.write_text(path, "".join(f"{line}\n" for line in lines))
     return [json.loads(line) for line in lines]

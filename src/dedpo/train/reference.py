@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from dedpo import disk
 from dedpo.train.backbone import NoiseSchedule
 from dedpo.train.cache import Cache, weights_hash
 
@@ -88,6 +89,11 @@ class ReferenceErrors:
             finally:
                 os.close(file)
         return np.ascontiguousarray(cells.T)
+
+    def sync(self) -> None:
+        """Force what is kept to the disk: before a checkpoint of steps that have seen it."""
+        if self._folder.is_dir():
+            disk.sync_folder(self._folder, self._folder.glob("*.f32"))
 
     def _path(self, entry: int) -> Path:
         return self._folder / f"{self._cache.entries[entry].name}.f32"

@@ -78,7 +78,7 @@ def train(
             must_stop = _any(accelerator, is_stopping())
             is_last = done == config.steps or watch.stopped is not None
             if is_last or must_stop or done % config.checkpoint_every == 0:
-                _save(trainer, folder, done, watch)
+                _save(trainer, folder, done, watch, account)
             if must_stop and not is_last:
                 _say(
                     accelerator,
@@ -135,9 +135,13 @@ def _any(accelerator: Accelerator, flag: bool) -> bool:
     return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum") > 0)
 
 
-def _save(trainer: Trainer, folder: Path, steps_done: int, watch: Watch) -> None:
+def _save(trainer: Trainer, folder: Path, steps_done: int, watch: Watch, account: Record | None) -> None:
     state = trainer.state(steps_done) | {"watch": watch.state()}
-    if trainer.accelerator.is_main_process:
+    if account:
+        # What it refers to comes first: a power cut leaves no checkpoint that knows more than there is.
+        account.sync()
+        for errors in trainer.references.values():
+            errors.sync()
         checkpoint.save(folder, steps_done, state, trainer.config.keep_checkpoints)
     # A rank that ended now would take the writing one with it.
     trainer.accelerator.wait_for_everyone()
