@@ -65,7 +65,8 @@ def train(
                 seed=seed,
                 max_pixels=max_pixels,
             )
-        component.copy(policy.path, ("manifest.json", "metrics.json", "metrics.jsonl", "README.md"), record.path)
+        names = ("manifest.json", "manifest.run.json", "metrics.json", "metrics.jsonl", "README.md")
+        component.copy(policy.path, names, record.path)
         Path(card.path).write_bytes(Path(record.path, "README.md").read_bytes())
         for artifact in (policy, record):
             component.describe(artifact, arm=arm, seed=seed)

@@ -221,7 +221,8 @@ def test_hostile_prompts_reach_the_json_only(data: Path, tmp_path: Path):
     facts = json.loads((tmp_path / "out" / "features.json").read_text())
     assert facts["word_shares"], "there are words to use"
     assert all(word.isalnum() and len(word) <= 40 for word in facts["word_shares"])
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"features.parquet", "features.json", "manifest.json"}
+    names = {p.name for p in (tmp_path / "out").iterdir()}
+    assert names == {"features.parquet", "features.json", "manifest.json", "manifest.run.json"}
 
 
 def test_without_a_model_torch_stays_unimported(data: Path, tmp_path: Path):

@@ -28,7 +28,7 @@ stage.import_pairs(DataConfig(shard_rows=12), source=Path(sys.argv[1]), out=Path
 
 
 def content(root):
-    files = [p for p in root.rglob("*") if p.is_file() and p.name != "manifest.json"]
+    files = [p for p in root.rglob("*") if p.is_file() and not p.name.startswith("manifest.")]
     return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 

@@ -13,7 +13,7 @@ from tests.data.published import choice, write_pickapic
 
 
 def content(root):
-    files = [p for p in root.rglob("*") if p.is_file() and p.name != "manifest.json"]
+    files = [p for p in root.rglob("*") if p.is_file() and not p.name.startswith("manifest.")]
     return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 

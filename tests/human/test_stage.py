@@ -210,7 +210,7 @@ def test_a_clone_without_the_heavy_part_gets_it_again_and_nothing_else(work):
     assert select(work, budget=5, seed=9)["drawn"] == "earlier"
     after = hashes(work / "human")
     changed = {name for name in before | after if before.get(name) != after.get(name)}
-    assert changed <= {"rounds/r1/label-studio/manifest.json"}
+    assert changed <= {"rounds/r1/label-studio/manifest.run.json"}
 
 
 def test_another_name_or_seed_is_another_draw_and_the_same_is_the_same(work, other):
@@ -581,7 +581,7 @@ def test_killed_at_any_moment_and_run_again_it_ends_the_same(work, other):
     for after in (1, 2, 13, 25):
         assert killed(work, "select", after)
     assert select(work)["drawn"] == "earlier"
-    skip = {"rounds/r1/manifest.json", "rounds/r1/label-studio/manifest.json"}
+    skip = {"rounds/r1/manifest.run.json", "rounds/r1/label-studio/manifest.run.json"}
     assert {k: v for k, v in hashes(work / "human").items() if k not in skip} == {
         k: v for k, v in hashes(other / "human").items() if k not in skip
     }

@@ -144,6 +144,7 @@ def test_both_orders_are_asked_and_always_mean_image_1(world: str, pairs: Path, 
         "answers",
         "labels.parquet",
         "manifest.json",
+        "manifest.run.json",
         "summary.json",
     ]
 
