@@ -36,7 +36,16 @@ def test_hashes_are_those_of_hashlib(tmp_path):
 
 
 def test_a_folders_content_leaves_out_manifests_and_what_begins_with_a_dot(tmp_path):
-    for name in ("a", "inner/b", "manifest.json", "manifest.run.json", "inner/manifest.json", ".hidden", ".git/c", "inner/.d"):
+    for name in (
+        "a",
+        "inner/b",
+        "manifest.json",
+        "manifest.run.json",
+        "inner/manifest.json",
+        ".hidden",
+        ".git/c",
+        "inner/.d",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
     assert list(hashes.content(tmp_path)) == ["a", "inner/.d", "inner/b"]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from dedpo import locks
+
+# Seconds, for another run that adds to the workspace.
+PATIENCE: Final = 60.0
 # Evidently's names. Another folder in there is a stranger's, and stays as it is.
 _ID: Final = "-".join("[0-9a-f]" * n for n in (8, 4, 4, 4, 12))
 # What Evidently reads, and what none of these files is without.
@@ -28,10 +31,7 @@ def whole(workspace: Path) -> Iterator[list[Path]]:
         what a killed run or a full disk had left torn: renamed to <name>.torn-<time> beside where it was.
     """
     workspace.mkdir(parents=True, exist_ok=True)
-    with (workspace / ".lock").open("w") as lock:
-        # A file system without locks protects nobody, and one run at a time works as well.
-        with suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with locks.alone(workspace, patience=PATIENCE):
         yield [_put_aside(path) for path in _torn(workspace)]
 
 
