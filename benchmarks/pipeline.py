@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -182,7 +182,7 @@ def _stage_seconds(output: Any) -> float:
 
 def critical(tasks: list[dict[str, Any]]) -> dict[str, Any]:
     """The heaviest chain by the measured seconds, a loop counting as its longest task, and the share of GPU tasks."""
-    from pipelines.graph import Box, longest, read, weight
+    from pipelines.graph import Box, longest, read
 
     seconds = {name: max(t["seconds"] for t in tasks if t["name"] == name) for name in {t["name"] for t in tasks}}
 
@@ -191,19 +191,11 @@ def critical(tasks: list[dict[str, Any]]) -> dict[str, Any]:
 
     boxes, _ = read(YAML)
     way = longest(boxes, weigh)
-    total = sum(weight(box, weigh) for box in way)
-    on_gpu = sum(weight(box, weigh) for box in way if box.gpu and not box.inside)
     return {
-        "critical_path": [[_shown(box, weigh), round(weight(box, weigh), 1)] for box in way],
-        "critical_seconds": round(total, 1),
-        "gpu_seconds_on_it": round(on_gpu, 1),
+        "critical_path": [[box.title, round(weigh(box), 1)] for box in way],
+        "critical_seconds": round(sum(weigh(box) for box in way), 1),
+        "gpu_seconds_on_it": round(sum(weigh(box) for box in way if box.gpu), 1),
     }
-
-
-def _shown(box: Any, weigh: Callable[[Any], float]) -> str:
-    from pipelines.graph import longest
-
-    return " + ".join(_shown(inner, weigh) for inner in longest(box.inside, weigh)) if box.inside else str(box.title)
 
 
 def table(found: dict[str, Any]) -> str:

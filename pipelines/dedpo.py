@@ -9,7 +9,7 @@ from kfp import compiler, dsl
 
 from components import IMAGE, LABEL_IMAGE, TRAIN_IMAGE
 from components.doctor.component import doctor
-from components.notify.component import notify
+from components.notify.component import finish, notify
 from components.promote.component import promote
 from components.report.component import report
 from components.sample.component import sample
@@ -61,7 +61,8 @@ def dedpo(
         primary: The arm that the report's answer is about, named before the results are seen.
         seed: Which labelled subset and which training draws.
         overrides: Any other setting as one JSON text, as 'dedpo config' lists them, such as {"train.steps": 500}.
-        secret: The Secret with OPENAI_API_KEY, GEMINI_API_KEY, HF_TOKEN and DEDPO_WEBHOOK_URL; each may be left out.
+        secret: The Secret with OPENAI_API_KEY, GEMINI_API_KEY, HF_TOKEN, DEDPO_WEBHOOK_URL, DEDPO_KUBEFLOW_URL, and
+            AWS_… keys of a source in another bucket; each may be left out.
         image: The image of the CPU stages (Dockerfile, target 'runtime'); with its digest, results follow the image.
         train_image: The image of train, sample and score (target 'train'; 'runtime' where there is no GPU).
         label_image: The image of the labelling pods that start a server (target 'label').
@@ -69,7 +70,7 @@ def dedpo(
         gpu_pool: Where the GPUs are, such as {"accelerator": "nvidia.com/gpu", "selector": {"pool": "a100"},
             "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}]}; empty for any NVIDIA node.
     """
-    last = give(notify(), "notify", image=image, secret=secret)
+    last = give(notify(run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER), "notify", image=image, secret=secret)
     # It only tells; told from a cache, nobody would hear it.
     last.set_caching_options(False)
     with dsl.ExitHandler(last, name="loop"):
@@ -87,6 +88,10 @@ def dedpo(
             primary=primary,
             seed=seed,
             overrides=overrides,
+            secret=secret,
+            image=image,
+            train_image=train_image,
+            label_image=label_image,
             gpus=gpus,
             gpu_pool=gpu_pool,
         )
@@ -95,7 +100,7 @@ def dedpo(
         plan = checked.outputs
         pool = Pool(plan["accelerator"], plan["one_gpu"], plan["node_selector"], plan["tolerations"])
         imported, ready = parts.data(source, prompts, seed, plan, image, secret)
-        answers = parts.labels(labels, imported, plan, pool, image, label_image, secret)
+        answers = parts.labels(labels, imported, plan, pool.accelerator, image, secret)
         found, numbers = parts.numbers(imported, ready, answers, plan, image)
         policies = arms_trained(
             pairs=imported["pairs"],
@@ -140,6 +145,9 @@ def dedpo(
             report=page.outputs["files"], records=records, primary=primary, seed=seed, settings=plan["promote"]
         )
         give(decided, "promote", image=image)
+        ended = finish(run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER, primary=primary, promoted=decided.outputs["Output"])
+        # Taken from the cache, it would leave no mark.
+        give(ended, "finish", image=image).set_caching_options(False)
 
 
 def compile_to(path: Path) -> None:

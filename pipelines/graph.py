@@ -1,4 +1,4 @@
-"""The compiled pipeline as a tree of boxes: tasks, loops and branches, what each waits for, and the longest way."""
+"""The compiled pipeline as boxes: tasks and loops, what each waits for, and the longest way."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,23 +10,21 @@ import yaml
 
 @dataclass
 class Box:
-    """A task, or a group of tasks.
+    """A task, or a loop of one task, side by side.
 
     Attributes:
-        name: its key among its siblings.
+        name: its key in the graph.
         title: what a person reads.
-        kind: 'task', 'loop' (of one task, side by side), 'branches' (one of them runs), 'branch' or 'graph'.
-        gpu: whether a task in it may ask for a GPU.
-        after: the siblings that it waits for, without those that these wait for.
-        inside: what a group holds.
+        is_loop: whether it is many of them.
+        gpu: whether it may ask for a GPU.
+        after: the boxes that it waits for, without those that these wait for.
     """
 
     name: str
     title: str
-    kind: str
+    is_loop: bool = False
     gpu: bool = False
     after: set[str] = field(default_factory=set)
-    inside: list["Box"] = field(default_factory=list)
 
 
 def steps(box: Box) -> float:
@@ -47,7 +45,7 @@ def read(path: Path) -> tuple[list[Box], list[Box]]:
 
 
 def depths(boxes: list[Box]) -> dict[str, int]:
-    """How many siblings must come one after the other before each."""
+    """How many boxes must come one after the other before each."""
     by_name = {box.name: box for box in boxes}
     found: dict[str, int] = {}
 
@@ -60,21 +58,14 @@ def depths(boxes: list[Box]) -> dict[str, int]:
 
 
 def longest(boxes: list[Box], weigh: Callable[[Box], float] = steps) -> list[Box]:
-    """The chain of siblings that weighs most, from first to last; `weigh` is asked of tasks and loops."""
+    """The chain of boxes that weighs most, from first to last."""
     by_name, depth = {box.name: box for box in boxes}, depths(boxes)
     best: dict[str, tuple[float, list[Box]]] = {}
     for name in sorted(depth, key=lambda n: (depth[n], n)):
         box = by_name[name]
         before = max((best[other] for other in sorted(box.after)), key=lambda b: b[0], default=(0.0, []))
-        best[name] = (before[0] + weight(box, weigh), [*before[1], box])
+        best[name] = (before[0] + weigh(box), [*before[1], box])
     return max(best.values(), key=lambda b: b[0], default=(0.0, []))[1]
-
-
-def weight(box: Box, weigh: Callable[[Box], float] = steps) -> float:
-    """What a box weighs: a group as much as the heaviest chain in it."""
-    if not box.inside:
-        return weigh(box)
-    return sum(weight(inner, weigh) for inner in longest(box.inside, weigh))
 
 
 def _boxes(spec: Mapping[str, Any], tasks: Mapping[str, Any]) -> list[Box]:
@@ -109,12 +100,7 @@ def _box(spec: Mapping[str, Any], name: str, task: Mapping[str, Any]) -> Box:
     if "dag" not in component:
         container = spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
         plain = task["componentRef"]["name"].removeprefix("comp-").rstrip("-0123456789")
-        return Box(name, plain, "task", gpu="accelerator" in container.get("resources", {}))
-    inside = _boxes(spec, component["dag"]["tasks"])
-    gpu = any(box.gpu for box in inside)
-    if len(inside) == 1 and ("parameterIterator" in task or inside[0].kind == "loop"):
-        one = inside[0]
-        return Box(name, f"{one.title} × {title}" if one.kind == "task" else one.title, "loop", gpu)
-    if "condition" in task.get("triggerPolicy", {}):
-        return Box(name, title.replace("-", " "), "branch", gpu, inside=inside)
-    return Box(name, "one of", "branches" if all(b.kind == "branch" for b in inside) else "graph", gpu, inside=inside)
+        return Box(name, plain, gpu="accelerator" in container.get("resources", {}))
+    # A graph holds a loop, and a loop one task.
+    (one,) = _boxes(spec, component["dag"]["tasks"])
+    return Box(name, f"{one.title} × {title}" if "parameterIterator" in task else one.title, True, one.gpu)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from kfp import dsl
 from kfp.dsl import Artifact, Collected, Dataset, Input, Model
 
-from components.label.component import label, label_with_server
+from components.label.component import label
 from components.train.component import train
 from pipelines.resources import Pool, give
 
@@ -34,18 +34,10 @@ def artifact(uri: str) -> Dataset:
 
 
 @dsl.pipeline(name="label-shards")
-def labelled(pairs: Input[Dataset], shards: list[list[str]], settings: str, image: str, secret: str) -> Parts:
-    """Label each list of shards, side by side, at one endpoint."""
-    with dsl.ParallelFor(shards, name="shards") as some:
-        part = label(pairs=pairs, shards=some, settings=settings)
-        give(part, "label", image=image, secret=secret)
-    return Parts(parts=Collected(part.outputs["part"]))
-
-
-@dsl.pipeline(name="label-shards-with-servers")
-def labelled_with_servers(
+def labelled(
     pairs: Input[Dataset],
     shards: list[list[str]],
+    labelling: str,
     settings: str,
     image: str,
     secret: str,
@@ -53,12 +45,14 @@ def labelled_with_servers(
     gpus: str,
     node_selector: dict,
     tolerations: list,
+    cpus: str,
+    memory: str,
 ) -> Parts:
-    """Label each list of shards, side by side, with an annotator in each pod."""
+    """Label each list of shards, side by side: at an endpoint, with an annotator in each pod, or not at all."""
     with dsl.ParallelFor(shards, name="shards") as some:
-        part = label_with_server(pairs=pairs, shards=some, settings=settings)
-        pool = Pool(accelerator, gpus, node_selector, tolerations)
-        give(part, "label-with-server", image=image, secret=secret, pool=pool)
+        part = label(pairs=pairs, shards=some, labelling=labelling, settings=settings)
+        pool = Pool(accelerator, gpus, node_selector, tolerations, cpus, memory)
+        give(part, "label", image=image, secret=secret, pool=pool)
     return Parts(parts=Collected(part.outputs["part"]))
 
 

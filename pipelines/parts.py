@@ -3,17 +3,15 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from kfp import dsl
-
 from components.bias.component import bias
 from components.data.component import import_pairs, prepare
 from components.fetch.component import fetch
 from components.gate.component import gate
-from components.judge.component import judge, no_judge
+from components.judge.component import judge
 from components.label.component import labels_given, merge_labels
 from components.targets.component import targets
-from pipelines.graphs import artifact, labelled, labelled_with_servers
-from pipelines.resources import Pool, give
+from pipelines.graphs import artifact, labelled
+from pipelines.resources import give
 
 # More pods ask one endpoint no faster; with a server in each, every one loads the annotator.
 LABEL_PODS: Final = 4
@@ -29,7 +27,7 @@ def data(source: Any, prompts: Any, seed: Any, plan: Outputs, image: Any, secret
     imported = import_pairs(
         source=folder, revision=plan["commit"], prompts=prompts, pods=LABEL_PODS, settings=plan["data"]
     )
-    give(imported, "import-pairs", image=image)
+    give(imported, "import-pairs", image=image, secret=secret)
     ready = prepare(
         source=folder,
         pairs=imported.outputs["pairs"],
@@ -42,32 +40,35 @@ def data(source: Any, prompts: Any, seed: Any, plan: Outputs, image: Any, secret
     return imported.outputs, ready.outputs
 
 
-def labels(given: Any, imported: Outputs, plan: Outputs, pool: Pool, image: Any, label_image: Any, secret: Any) -> Any:
-    """The labels: those that are there, an endpoint's, or those of servers in the pods."""
-    pairs, shards, settings = imported["pairs"], imported["shards"], plan["label"]
-    with dsl.If(plan["labelling"] == "given", name="labels-are-there"):
-        there = give(labels_given(labels=given), "labels-given", image=image)
-    with dsl.Elif(plan["labelling"] == "endpoint", name="annotator-has-an-endpoint"):
-        asked = labelled(pairs=pairs, shards=shards, settings=settings, image=image, secret=secret)
-        merged = merge_labels(parts=asked.outputs["parts"], pairs=pairs, settings=settings)
-        give(merged, "merge-labels", image=image)
-    with dsl.Else(name="annotator-in-the-pods"):
-        served = labelled_with_servers(
-            pairs=pairs,
-            shards=shards,
-            settings=settings,
-            image=label_image,
-            secret=secret,
-            accelerator=pool.accelerator,
-            gpus=pool.gpus,
-            node_selector=pool.node_selector,
-            tolerations=pool.tolerations,
-        )
-        together = merge_labels(parts=served.outputs["parts"], pairs=pairs, settings=settings)
-        give(together, "merge-labels", image=image)
-    # As URIs: kfp's local runner (2.17) and Kubeflow's backend before 2.17 choose between parameters only.
-    uri = dsl.OneOf(there.output, merged.outputs["Output"], together.outputs["Output"])
-    return artifact(uri=uri).set_display_name("labels").output
+def labels(given: Any, imported: Outputs, plan: Outputs, accelerator: Any, image: Any, secret: Any) -> Any:
+    """The labels: those that are there, an endpoint's, or those of servers in the pods.
+
+    One loop and one merge serve all three, and ask nobody where the labels are there. Alternatives (If, OneOf) would
+    fail as soon as one of their tasks came from the cache: Kubeflow's driver (2.17) ends no DAG of such tasks, and
+    OneOf takes the output of an ended one only. Nor can the loop be empty: what collects its outputs would find none.
+    """
+    there = give(labels_given(labels=given), "labels-given", image=image)
+    folder = artifact(uri=there.outputs["Output"]).set_display_name("labels").output
+    pairs, settings = imported["pairs"], plan["label"]
+    asked = labelled(
+        pairs=pairs,
+        shards=imported["shards"],
+        labelling=plan["labelling"],
+        settings=settings,
+        image=plan["label_image"],
+        secret=secret,
+        accelerator=accelerator,
+        gpus=plan["label_gpus"],
+        node_selector=plan["label_selector"],
+        tolerations=plan["label_tolerations"],
+        cpus=plan["label_cpus"],
+        memory=plan["label_memory"],
+    )
+    merged = merge_labels(
+        parts=asked.outputs["parts"], given=folder, pairs=pairs, labelling=plan["labelling"], settings=settings
+    )
+    give(merged, "merge-labels", image=image, secret=secret)
+    return merged.outputs["labels"]
 
 
 def numbers(imported: Outputs, ready: Outputs, labels: Any, plan: Outputs, image: Any) -> tuple[Any, Any]:
@@ -97,11 +98,6 @@ def numbers(imported: Outputs, ready: Outputs, labels: Any, plan: Outputs, image
 
 
 def verdicts(samples: Any, primary: Any, seed: Any, plan: Outputs, image: Any, secret: Any) -> Any:
-    """The judge's verdicts, or a note that there is no judge."""
-    with dsl.If(plan["judging"] == True, name="a-judge-is-named"):  # noqa: E712 (kfp reads the comparison)
-        asked = judge(samples=samples, primary=primary, arms=plan["arms"], seed=seed, settings=plan["judge"])
-        give(asked, "judge", image=image, secret=secret)
-    with dsl.Else(name="no-judge-is-named"):
-        none = give(no_judge(), "no-judge", image=image)
-    uri = dsl.OneOf(asked.outputs["Output"], none.outputs["Output"])
-    return artifact(uri=uri).set_display_name("verdicts").output
+    """The judge's verdicts, or its note that there is no judge."""
+    asked = judge(samples=samples, primary=primary, arms=plan["arms"], seed=seed, settings=plan["judge"])
+    return give(asked, "judge", image=image, secret=secret).outputs["verdicts"]

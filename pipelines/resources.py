@@ -14,7 +14,14 @@ from kfp.dsl import PipelineTask
 USER: Final = 10001
 CACHE: Final = "dedpo-cache"
 MOUNTED: Final = "/cache"
-KEYS: Final = ("OPENAI_API_KEY", "GEMINI_API_KEY", "HF_TOKEN", "DEDPO_WEBHOOK_URL")
+# Of another object store than the one in which artefacts go; Kubeflow's launcher, which reads it, runs in the task's
+# own container. aws-sdk-go and boto know all of these.
+BUCKET: Final = (
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL_S3",
+)  # fmt: skip
+KEYS: Final = (
+    "OPENAI_API_KEY", "GEMINI_API_KEY", "HF_TOKEN", "DEDPO_WEBHOOK_URL", "DEDPO_KUBEFLOW_URL", *BUCKET
+)  # fmt: skip
 HOUR: Final = 3600
 # Hours that all of a task's tries together may wait for a node and pause.
 WAITING: Final = 72
@@ -29,7 +36,8 @@ class Need(NamedTuple):
         disk: GiB below /tmp.
         hours: until the pod is ended.
         tries: times that it is tried again after a failure, with pauses of 30, 60, 120, 240 and 480 s.
-        gpu: 'one' or 'all' of the GPUs that the run may use, which may be none; CPU and memory grow with 'all'.
+        gpu: 'one' or 'all' of the GPUs that the run may use, which may be none; or as the plan of the 'labelling' says.
+            With 'all', what is requested and may be used grows with them; with 'labelling', what is requested.
         shm: GiB of /dev/shm; torch's processes share memory there, and the usual 64 MiB end in bus errors.
         cache: whether the model cache is mounted.
         keys: which keys of the Secret it may read.
@@ -40,7 +48,7 @@ class Need(NamedTuple):
     disk: int = 5
     hours: int = 1
     tries: int = 0
-    gpu: Literal["", "one", "all"] = ""
+    gpu: Literal["", "one", "all", "labelling"] = ""
     shm: int = 0
     cache: bool = False
     keys: tuple[str, ...] = ()
@@ -58,15 +66,15 @@ class Pool(NamedTuple):
 
 
 NEEDS: Final[dict[str, Need]] = {
-    "doctor": Need(keys=("OPENAI_API_KEY", "GEMINI_API_KEY", "HF_TOKEN")),
-    "fetch": Need(cpu=2, memory=(2, 8), disk=100, hours=12, tries=3),
-    "import-pairs": Need(cpu=2, memory=(2, 16), disk=100, hours=12, tries=1),
-    "prepare": Need(cpu=2, memory=(2, 16), disk=100, hours=6, tries=1, cache=True, keys=("HF_TOKEN",)),
-    "label": Need(memory=(1, 8), disk=20, hours=48, tries=3, cache=True, keys=("OPENAI_API_KEY",)),
-    "label-with-server": Need(
-        cpu=4, memory=(24, 48), disk=50, hours=48, tries=3, gpu="one", shm=8, cache=True, keys=("HF_TOKEN",)
+    "doctor": Need(keys=("OPENAI_API_KEY", "GEMINI_API_KEY", "HF_TOKEN", *BUCKET)),
+    "fetch": Need(cpu=2, memory=(2, 8), disk=100, hours=12, tries=3, keys=BUCKET),
+    "import-pairs": Need(cpu=2, memory=(2, 16), disk=100, hours=12, tries=1, keys=BUCKET),
+    "prepare": Need(cpu=2, memory=(2, 16), disk=100, hours=6, tries=1, cache=True, keys=("HF_TOKEN", *BUCKET)),
+    "label": Need(
+        cpu=4, memory=(24, 48), disk=50, hours=48, tries=3, gpu="labelling", shm=8, cache=True,
+        keys=("OPENAI_API_KEY", "HF_TOKEN"),
     ),
-    "merge-labels": Need(memory=(1, 8), disk=20),
+    "merge-labels": Need(memory=(1, 8), disk=20, keys=BUCKET),
     "labels-given": Need(),
     "bias": Need(cpu=2, memory=(2, 16), disk=20, hours=3, cache=True),
     "gate": Need(),
@@ -75,11 +83,11 @@ NEEDS: Final[dict[str, Need]] = {
     "sample": Need(cpu=2, memory=(2, 32), disk=50, hours=24, tries=2, gpu="one", shm=2, cache=True, keys=("HF_TOKEN",)),
     "score": Need(cpu=2, memory=(2, 32), disk=50, hours=24, tries=3, gpu="one", shm=2, cache=True, keys=("HF_TOKEN",)),
     "judge": Need(memory=(1, 8), disk=20, hours=24, tries=3, cache=True, keys=("GEMINI_API_KEY",)),
-    "no-judge": Need(),
     "report": Need(cpu=2, memory=(2, 16), disk=20, hours=3),
     "promote": Need(),
-    "notify": Need(cache=True, keys=("DEDPO_WEBHOOK_URL",)),
-}
+    "finish": Need(cache=True),
+    "notify": Need(cache=True, keys=("DEDPO_WEBHOOK_URL", "DEDPO_KUBEFLOW_URL")),
+}  # fmt: skip
 
 
 def give(task: PipelineTask, name: str, *, image: Any, secret: Any = None, pool: Pool | None = None) -> PipelineTask:
@@ -104,12 +112,16 @@ def give(task: PipelineTask, name: str, *, image: Any, secret: Any = None, pool:
         kubernetes.use_secret_as_env(task, secret_name=secret, secret_key_to_env=names, optional=True)
     if pool is not None:
         _on_gpus(task, pool)
-    if pool is None or pool.cpus is None:
-        _sized(task, str(need.cpu), str(2 * need.cpu), *(f"{size}Gi" for size in need.memory))
+    _sized(task, need, pool)
     return task
 
 
-def _sized(task: PipelineTask, cpu: Any, most_cpu: Any, memory: Any, most_memory: Any) -> None:
+def _sized(task: PipelineTask, need: Need, pool: Pool | None) -> None:
+    cpu, most_cpu, (memory, most_memory) = str(need.cpu), str(2 * need.cpu), (f"{size}Gi" for size in need.memory)
+    if pool is not None and pool.cpus is not None:
+        cpu, memory = pool.cpus, pool.memory
+    if need.gpu == "all":
+        most_cpu, most_memory = cpu, memory
     task.set_cpu_request(cpu).set_cpu_limit(most_cpu)
     task.set_memory_request(memory).set_memory_limit(most_memory)
 
@@ -121,5 +133,3 @@ def _on_gpus(task: PipelineTask, pool: Pool) -> None:
     task.set_accelerator_type(pool.accelerator).set_accelerator_limit(pool.gpus)
     kubernetes.add_node_selector_json(task, pool.node_selector)
     kubernetes.add_toleration_json(task, pool.tolerations)
-    if pool.cpus is not None:
-        _sized(task, pool.cpus, pool.cpus, pool.memory, pool.memory)

@@ -22,6 +22,10 @@ def doctor(
     primary: str,
     seed: int,
     overrides: str,
+    secret: str,
+    image: str,
+    train_image: str,
+    label_image: str,
     gpus: int,
     gpu_pool: dict,
 ) -> NamedTuple(
@@ -30,9 +34,14 @@ def doctor(
         ("origin", str),
         ("commit", str),
         ("arms", list[str]),
-        ("labelling", str),
-        ("judging", bool),
         ("max_pixels", int),
+        ("labelling", str),
+        ("label_image", str),
+        ("label_gpus", str),
+        ("label_cpus", str),
+        ("label_memory", str),
+        ("label_selector", dict),
+        ("label_tolerations", list),
         ("gpus", str),
         ("one_gpu", str),
         ("cpus", str),
@@ -71,6 +80,10 @@ def doctor(
         primary: The arm that the report's answer is about.
         seed: Which labelled subset and which training draws.
         overrides: Any other setting, as one JSON text.
+        secret: The Secret's name.
+        image: The image of the CPU tasks.
+        train_image: The image of train, sample and score.
+        label_image: The image of label tasks that start a server.
         gpus: GPUs of the training task.
         gpu_pool: Accelerator, node selector and tolerations of the GPU tasks.
 
@@ -78,9 +91,14 @@ def doctor(
         origin: How the source is to be had: 'folder', 'versioned' or 'world'.
         commit: The commit that the source's revision stands for; of a folder, the parameter 'revision'.
         arms: The arms to train: the primary alone if the baselines are off.
-        labelling: 'given', 'endpoint' or 'server'.
-        judging: Whether there is a judge.
         max_pixels: Images with more pixels are refused.
+        labelling: 'given', 'endpoint' or 'server'.
+        label_image: The image of the label tasks.
+        label_gpus: GPUs of a label task: 1 if it starts a server.
+        label_cpus: Cores that a label task asks for.
+        label_memory: Memory that a label task asks for.
+        label_selector: Labels of the label tasks' nodes.
+        label_tolerations: Taints that the label tasks tolerate.
         gpus: GPUs of a training task, as a text.
         one_gpu: GPUs of the other GPU tasks: 1, or 0 if the run has none.
         cpus: Cores of a training task.
@@ -117,12 +135,13 @@ def doctor(
             primary=primary,
             seed=seed,
             overrides=overrides,
+            secret=secret,
+            image=image,
+            train_image=train_image,
+            label_image=label_image,
             gpus=gpus,
             gpu_pool=gpu_pool,
         )
-        facts = (plan.origin, plan.commit, plan.arms, plan.labelling, plan.judging, plan.max_pixels)
-        # As texts: Kubeflow's driver (2.17) reads a number here as no GPU at all.
-        counts = (str(gpus), str(min(gpus, 1)), str(max(2, 6 * gpus)), f"{max(4, 48 * gpus)}Gi")
-        pool = (plan.accelerator, plan.node_selector, plan.tolerations)
         order = ("data", "label", "bias", "gate", "targets", "train", "sample", "score", "judge", "report", "promote")
-        return (*facts, *counts, *pool, *(plan.sections[stage] for stage in order))
+        # The plan's own fields stand in the outputs' order.
+        return (*plan[1:], *(plan.sections[stage] for stage in order))

@@ -27,9 +27,7 @@ def fetch(source: str, origin: str, commit: str, folder: Output[Dataset]) -> str
 
     with component.reported():
         if origin == "folder":
-            # Not empty: an object store keeps no empty folder.
-            Path(folder.path).mkdir()
-            Path(folder.path, "README.md").write_text("The source lies where the parameter says.\n")
+            component.note(folder.path, "The source lies where the parameter says.")
             return source
         if origin == "world":
             from dedpo.world.pairs import write_pairs

@@ -1,4 +1,4 @@
-"""Ask an annotator about pairs, in both orders: in parts, at an endpoint or with a server in the pod."""
+"""Labels: an annotator is asked in parts, at an endpoint or with a server in the pod, or they are there already."""
 
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Metrics, Output
@@ -7,44 +7,17 @@ from components import RUNTIME
 
 
 @dsl.component(**RUNTIME)
-def label(pairs: Input[Dataset], shards: list[str], settings: str, part: Output[Dataset]):
-    """Ask an annotator at an endpoint for its preference on the pairs of some shards, in both orders.
+def label(pairs: Input[Dataset], shards: list[str], labelling: str, settings: str, part: Output[Dataset]):
+    """Ask an annotator for its preference on the pairs of some shards, in both orders.
 
     Args:
         pairs: Shards of the pairs table.
         shards: The shards' file names.
-        settings: The section 'label' as JSON; the key comes from $OPENAI_API_KEY.
-        part: The labels of these shards, what was counted, and the manifest.
+        labelling: 'endpoint': it is asked where it is; 'server': it is started in this pod; 'given': nobody is asked.
+        settings: The section 'label' as JSON; an endpoint's key comes from $OPENAI_API_KEY.
+        part: The labels of these shards, what was counted, and the manifest; a note if nobody was asked.
     """
-    from pathlib import Path
-
-    from dedpo.label import stage
-    from dedpo.ops import component
-    from dedpo.sections import LabelConfig
-
-    with component.reported():
-        config = component.section(LabelConfig, settings)
-        kept = config.model_dump(mode="json", exclude=set(stage.CHANGEABLE))
-        key = {"stage": "label", "settings": kept, "pairs": pairs.metadata["sha256"], "shards": shards}
-        with component.durable(part.path, key) as out:
-            counts = component.finished(out, "summary.json")
-            counts = counts or stage.run(
-                config, pairs=Path(pairs.path), shards=shards, out=out, log=component.answers("label")
-            )
-        component.describe(part, rows=counts["pairs"], annotator=config.model, template=config.template)
-
-
-@dsl.component(**RUNTIME)
-def label_with_server(pairs: Input[Dataset], shards: list[str], settings: str, part: Output[Dataset]):
-    """Start the annotator in this pod, and ask it for its preference on the pairs of some shards, in both orders.
-
-    Args:
-        pairs: Shards of the pairs table.
-        shards: The shards' file names.
-        settings: The section 'label' as JSON; its model is what is served.
-        part: The labels of these shards, what was counted, and the manifest.
-    """
-    import os
+    from contextlib import nullcontext
     from pathlib import Path
 
     from dedpo.label import server, stage
@@ -52,36 +25,40 @@ def label_with_server(pairs: Input[Dataset], shards: list[str], settings: str, p
     from dedpo.sections import LabelConfig
 
     with component.reported():
+        if labelling == "given":
+            component.note(part.path, "The labels were given: nobody was asked.")
+            return
         config = component.section(LabelConfig, settings)
         kept = config.model_dump(mode="json", exclude=set(stage.CHANGEABLE))
         key = {"stage": "label", "settings": kept, "pairs": pairs.metadata["sha256"], "shards": shards}
         with component.durable(part.path, key) as out:
-            counts = component.finished(out, "summary.json")
-            if counts is None:
-                with server.serving(config.model) as url:
-                    # Not as a setting: the port is another at each try, and the answers so far are to be kept.
-                    os.environ["OPENAI_BASE_URL"] = url
-                    counts = stage.run(
-                        config, pairs=Path(pairs.path), shards=shards, out=out, log=component.answers("label")
-                    )
+            if (counts := component.finished(out, "summary.json")) is None:
+                with server.serving(config.model) if labelling == "server" else nullcontext():
+                    log = component.answers("label")
+                    counts = stage.run(config, pairs=Path(pairs.path), shards=shards, out=out, log=log)
         component.describe(part, rows=counts["pairs"], annotator=config.model, template=config.template)
 
 
 @dsl.component(**RUNTIME)
 def merge_labels(
-    parts: Input[list[Dataset]], pairs: Input[Dataset], settings: str, labels: Output[Dataset], metrics: Output[Metrics]
-) -> str:
-    """Put the parts together into one labels table that has every pair once.
+    parts: Input[list[Dataset]],
+    given: Input[Dataset],
+    pairs: Input[Dataset],
+    labelling: str,
+    settings: str,
+    labels: Output[Dataset],
+    metrics: Output[Metrics],
+):
+    """Put the parts together into one labels table that has every pair once, or take over labels that are there.
 
     Args:
         parts: The labels of all shards.
+        given: A finished labels folder, if the labels are there already.
         pairs: Shards of the pairs table.
+        labelling: 'given' takes `given`; else the parts are merged.
         settings: The section 'label' as JSON.
         labels: The labels table, what was counted, and the manifest.
         metrics: The counts, the mean preference and the position bias.
-
-    Returns:
-        Output: The labels' URI.
     """
     from pathlib import Path
 
@@ -90,24 +67,28 @@ def merge_labels(
     from dedpo.sections import LabelConfig
 
     with component.reported():
-        config = component.section(LabelConfig, settings)
-        counts = stage.merge(
-            config, parts=[Path(part.path) for part in parts], pairs=Path(pairs.path), out=Path(labels.path)
-        )
-        component.describe(labels, rows=counts["pairs"], annotator=config.model, template=config.template)
+        if labelling == "given":
+            counts = component.take(given, labels, "labels", ("labels.parquet", "manifest.json"), "summary.json")
+        else:
+            config = component.section(LabelConfig, settings)
+            paths = [Path(part.path) for part in parts]
+            counts = stage.merge(config, parts=paths, pairs=Path(pairs.path), out=Path(labels.path))
+            component.describe(labels, rows=counts["pairs"], annotator=config.model, template=config.template)
         component.log(metrics, counts)
-        return labels.uri
 
 
 @dsl.component(**RUNTIME)
-def labels_given(labels: str) -> str:
-    """Hand on the URI of labels that are there already.
+def labels_given(labels: str, note: Output[Dataset]) -> str:
+    """Say where finished labels lie; if there are none, where a note says so.
 
     Args:
-        labels: URI of a labels folder: labels.parquet with its manifest.
+        labels: URI of a labels folder: labels.parquet with its manifest; empty for none.
+        note: What is found where there are no labels.
 
     Returns:
-        Output: That URI.
+        Output: That URI, or the note's.
     """
-    print(f"labels: {labels}")
-    return labels
+    from dedpo.ops import component
+
+    component.note(note.path, "No labels were given.")
+    return labels or note.uri

@@ -58,6 +58,10 @@ def asked(world: str, folder: Path, settings: dict[str, Any] | None = None, **ch
         "primary": "dedpo_tuned",
         "seed": 3,
         "overrides": json.dumps(rest),
+        "secret": "dedpo-keys",
+        "image": "dedpo:1",
+        "train_image": "dedpo-train:1",
+        "label_image": "dedpo-label:1",
         "gpus": 0,
         "gpu_pool": {},
     } | changes
@@ -88,9 +92,11 @@ def test_a_good_run_is_planned(world: str, tmp_path: Path, capsys: pytest.Captur
     assert train.lora.rank == 4
     label = LabelConfig.model_validate_json(plan.sections["label"])
     assert (label.model, label.base_url) == ("biased-vlm", f"{world}/v1")
-    assert plan[1:7] == (["dpo_human", "dedpo_tuned"], 3, 1000, "world", "", "endpoint")
+    assert plan[1:6] == ("world", "", ["dpo_human", "dedpo_tuned"], 1000, "endpoint")
+    assert plan[6:12] == ("dedpo:1", "0", "1", "1Gi", {}, [])
     tolerations = [{"key": "gpu", "operator": "Exists", "tolerationSeconds": 30}]
-    assert plan[7:] == (True, "amd.com/gpu", {"pool": "gpu"}, tolerations)
+    assert plan[12:] == ("2", "1", "12", "96Gi", "amd.com/gpu", {"pool": "gpu"}, tolerations)
+    assert json.loads(plan.sections["judge"])["model"] == "shapes-judge"
     printed = capsys.readouterr().out
     assert f"ok      annotator  {world}/v1 has 'biased-vlm'" in printed
     assert KEY not in printed
@@ -101,7 +107,15 @@ def test_without_gpus_no_task_waits_for_a_gpu_node(world: str, tmp_path: Path) -
     plan = preflight.check(**asked(world, tmp_path, gpu_pool=pool, baselines=False, judge="", labels=""))
     assert (plan.node_selector, plan.tolerations, plan.accelerator) == ({}, [], "nvidia.com/gpu")
     assert plan.arms == ["dedpo_tuned"]
-    assert not plan.judging
+    assert json.loads(plan.sections["judge"])["model"] is None, "so the judge's task asks nobody"
+    assert (plan.gpus, plan.one_gpu, plan.cpus, plan.memory) == ("0", "0", "2", "4Gi")
+
+
+def test_a_server_in_the_pods_takes_the_label_image_and_a_gpu(world: str, tmp_path: Path) -> None:
+    pool = {"selector": {"pool": "gpu"}, "tolerations": [{"operator": "Exists"}]}
+    plan = preflight.check(**asked(world, tmp_path, gpu_pool=pool, gpus=4, annotator_url=""))
+    assert (plan.label_image, plan.label_gpus, plan.label_memory) == ("dedpo-label:1", "1", "24Gi")
+    assert (plan.label_selector, plan.label_tolerations) == ({"pool": "gpu"}, [{"operator": "Exists"}])
 
 
 def test_all_mistakes_are_named_at_once_and_a_line_each(
@@ -175,6 +189,12 @@ def test_one_wrong_setting(settings: dict[str, Any], message: str, world: str, t
         ({"labels": "ftp://x/y"}, "labels: ftp://x/y: unknown scheme 'ftp'"),
         ({"base": "no-base"}, "base: no-base: nothing is there"),
         ({"gpus": -1}, "gpus: -1 is no count"),
+        ({"secret": ""}, "secret: empty"),
+        ({"train_image": ""}, "train_image: empty"),
+        ({"label_image": "https://registry/dedpo"}, "label_image: 'https://registry/dedpo': no image's name"),
+        ({"source": ""}, "source: empty; name a folder's URI"),
+        ({"base": ""}, "base: empty"),
+        ({"judge": "gemini-2.5-flash "}, "judge: 'gemini-2.5-flash ': spaces around it"),
         ({"gpu_pool": {"acelerator": "x/y"}}, "gpu_pool: unknown key 'acelerator'; did you mean 'accelerator'?"),
         ({"gpu_pool": {"selector": ["a"]}}, "gpu_pool.selector: Input should be a valid dictionary"),
         ({"gpu_pool": {"tolerations": [{"operator": "Equal"}]}}, "operator Equal needs a key"),

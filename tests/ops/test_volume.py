@@ -25,7 +25,7 @@ import dedpo.label.server
 import dedpo.label.stage
 import dedpo.train.stage
 from components.judge.component import judge
-from components.label.component import label, label_with_server
+from components.label.component import label
 from components.train.component import train
 from dedpo.errors import UserError
 from dedpo.ops import component
@@ -49,6 +49,7 @@ def works(volume: Path) -> list[Path]:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from dedpo.errors import UserError
 from dedpo.ops import component
 with component.durable(sys.argv[1], {"stage": "train", "seed": 0}) as out:
     partial = out.with_name(out.name + ".partial")
@@ -79,6 +80,7 @@ def test_a_killed_pods_work_is_taken_up_by_the_next(volume: Path, tmp_path: Path
 # Holds the lock and the work until it is told to end, as a pod that is being evicted does.
 EVICTED = """
 import sys
+from dedpo.errors import UserError
 from dedpo.ops import component
 with component.durable(sys.argv[1], {"stage": "train", "seed": 0}) as out:
     out.with_name("half").write_text("")
@@ -222,16 +224,15 @@ def _train(out: Path, **settings: Any) -> None:
     )  # fmt: skip
 
 
-def _label(out: Path, **settings: Any) -> None:
+def _label(out: Path, labelling: str = "endpoint", **settings: Any) -> None:
     label.python_func(
-        pairs=_artifact(out / "pairs"), shards=["a"], settings=json.dumps(settings), part=_artifact(out / "policy")
-    )
+        pairs=_artifact(out / "pairs"), shards=["a"], labelling=labelling, settings=json.dumps(settings),
+        part=_artifact(out / "policy"),
+    )  # fmt: skip
 
 
 def _label_with_server(out: Path, **settings: Any) -> None:
-    label_with_server.python_func(
-        pairs=_artifact(out / "pairs"), shards=["a"], settings=json.dumps(settings), part=_artifact(out / "policy")
-    )
+    _label(out, "server", **settings)
 
 
 def _judge(out: Path, **settings: Any) -> None:
@@ -384,6 +385,31 @@ def test_a_pruning_that_is_killed_leaves_no_half_an_output(
     assert len(works(volume)) == 2
     component.prune()
     assert len(works(volume)) == 1, "what it left goes with the next"
+
+
+def test_a_runs_end_is_marked_for_a_week(volume: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    volumes.mark("5e4f/../0c9e", {"promoted": False})
+    assert volumes.marked("5e4f/../0c9e") == (True, {"promoted": False})
+    assert volumes.marked("5e4f") == (True, None)
+    (path,) = (volume / volumes.RUNS).iterdir()
+    component.prune()
+    assert path.exists()
+    os.utime(path, (time.time() - 8 * 86_400,) * 2)
+    component.prune()
+    assert volumes.marked("5e4f/../0c9e") == (True, None)
+    path.write_text("{")
+    assert volumes.marked("5e4f/../0c9e") == (False, None), "unreadable is not the same as never there"
+
+
+def test_a_volume_that_takes_no_file_fails_the_mark_and_no_volume_does_not(
+    volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (volume / volumes.RUNS).write_text("in the way")
+    with pytest.raises(UserError, match="cannot be written .*the run's results are whole"):
+        volumes.mark("5e4f", {})
+    monkeypatch.delenv("DEDPO_CACHE")
+    volumes.mark("5e4f", {})
+    assert volumes.marked("5e4f") == (False, None)
 
 
 def test_pruning_without_a_volume_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,12 @@ CONTAINERS = {name: e["container"] for name, e in EXECUTORS.items() if "containe
 # A component that stands in the graph twice is compiled twice.
 NAMES = {name: re.sub(r"^exec-|-\d+$", "", name) for name in CONTAINERS}
 CHANNEL = re.compile(r"inputs\.parameters\['(pipelinechannel--[^']*)'\]")
-IMAGES = {"train": "train_image", "sample": "train_image", "score": "train_image", "label-with-server": "label_image"}
+IMAGES = {
+    "train": ("", "train_image"),
+    "sample": ("", "train_image"),
+    "score": ("", "train_image"),
+    "label": ("doctor", "label_image"),
+}
 
 
 def _tasks() -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -105,9 +110,12 @@ def test_gpus_are_asked_for_by_texts_where_they_are_needed(name: str) -> None:
     if not accelerator:
         return
     plan = SPEC["components"]["comp-doctor"]["outputDefinitions"]["parameters"]
-    assert {plan[p]["parameterType"] for p in ("gpus", "one_gpu", "accelerator", "cpus", "memory")} == {"STRING"}
-    assert (plan["node_selector"]["parameterType"], plan["tolerations"]["parameterType"]) == ("STRUCT", "LIST")
-    given = "one_gpu" if need.gpu == "one" else "gpus"
+    texts = ("gpus", "one_gpu", "accelerator", "cpus", "memory", "label_gpus", "label_cpus", "label_memory")
+    assert {plan[p]["parameterType"] for p in texts} == {"STRING"}
+    for prefix in ("node_", "label_"):
+        assert plan[f"{prefix}selector"]["parameterType"] == "STRUCT"
+        assert plan[f"{prefix}tolerations".removeprefix("node_")]["parameterType"] == "LIST"
+    given = {"one": "one_gpu", "all": "gpus", "labelling": "label_gpus"}[need.gpu]
     (task,) = [t for _, _, t in _tasks() if t["componentRef"]["name"] == name.replace("exec-", "comp-")]
     (count,) = CHANNEL.findall(accelerator["resourceCount"])
     assert _sources(task, count) == {("doctor", given)}
@@ -133,11 +141,11 @@ def test_the_image_and_whatever_else_a_pod_is_made_from_reach_the_task_as_inputs
         (image,) = CHANNEL.findall(container["image"])
         for task in _of(name.replace("exec-", "comp-")):
             assert read <= task["inputs"]["parameters"].keys(), name
-            assert _sources(task, image) == {("", IMAGES.get(NAMES[name], "image"))}, name
+            assert _sources(task, image) == {IMAGES.get(NAMES[name], ("", "image"))}, name
 
 
 def test_what_talks_to_others_or_runs_for_long_is_tried_again_with_growing_pauses() -> None:
-    again = {"fetch", "import-pairs", "prepare", "label", "label-with-server", "train", "sample", "score", "judge"}
+    again = {"fetch", "import-pairs", "prepare", "label", "train", "sample", "score", "judge"}
     assert {name for name, need in NEEDS.items() if need.tries} == again
     for name in CONTAINERS:
         need: Need = NEEDS[NAMES[name]]
@@ -151,36 +159,46 @@ def test_what_talks_to_others_or_runs_for_long_is_tried_again_with_growing_pause
                 assert int(longest.removesuffix("s")) >= int(timeout) * (need.tries + 1)
 
 
-def test_only_doctor_and_notify_are_done_again_each_time() -> None:
+def test_only_what_looks_at_the_run_itself_is_done_again_each_time() -> None:
     uncached = {task["componentRef"]["name"] for _, _, task in _tasks() if not task.get("cachingOptions")}
     graphs = {name for name, component in SPEC["components"].items() if "dag" in component}
-    assert uncached - graphs - {n for n in uncached if "importer" in n} == {"comp-doctor", "comp-notify"}
+    assert uncached - graphs - {n for n in uncached if "importer" in n} == {"comp-doctor", "comp-finish", "comp-notify"}
 
 
 def test_labelling_waits_for_the_pairs_alone() -> None:
     tasks = SPEC["components"]["comp-exit-handler-1"]["dag"]["tasks"]
-    (labelling,) = [t for t in tasks.values() if "import-pairs" in t.get("dependentTasks", []) and _branches(t)]
-    assert set(labelling["dependentTasks"]) == {"doctor", "import-pairs"}
+    assert set(tasks["label-shards"]["dependentTasks"]) == {"doctor", "import-pairs"}
     assert "gate" in tasks["targets"]["dependentTasks"], "nothing is trained before the gate"
 
 
-def _branches(task: dict[str, Any]) -> bool:
-    inner = SPEC["components"][task["componentRef"]["name"]].get("dag", {}).get("tasks", {})
-    return bool(inner) and all("condition" in t.get("triggerPolicy", {}) for t in inner.values())
+def test_the_mark_of_a_runs_end_follows_everything() -> None:
+    tasks = SPEC["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    before, waiting = set(), ["finish"]
+    while waiting:
+        more = set(tasks[waiting.pop()].get("dependentTasks", [])) - before
+        before |= more
+        waiting += more
+    assert before == set(tasks) - {"finish"}
+    for name in ("comp-finish", "comp-notify"):
+        (task,) = _of(name)
+        assert task["inputs"]["parameters"]["run_id"] == {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
 
 
 def test_importers_read_their_uri_from_their_graph() -> None:
     """Kubeflow's importer (2.17) knows inputs of its graph only; a task's output would end as 'no input parameter'."""
     importers = [t for _, n, t in _tasks() if n.startswith("importer")]
-    assert len(importers) == 3
+    assert len(importers) == 2
     assert all("componentInputParameter" in t["inputs"]["parameters"]["uri"] for t in importers)
 
 
-def test_one_of_chooses_between_parameters() -> None:
-    """Between artefacts neither kfp's local runner (2.17) nor Kubeflow's backend before 2.17 can choose."""
+def test_there_are_no_alternatives() -> None:
+    """Kubeflow's driver (2.17) finds no task to take the output of as soon as one comes from the cache."""
+    for graph, name, task in _tasks():
+        assert "condition" not in task.get("triggerPolicy", {}), (graph, name)
     for component in SPEC["components"].values():
-        for selectors in component.get("dag", {}).get("outputs", {}).get("artifacts", {}).values():
-            assert len(selectors["artifactSelectors"]) == 1
+        outputs = component.get("dag", {}).get("outputs", {})
+        assert all(len(rule["artifactSelectors"]) == 1 for rule in outputs.get("artifacts", {}).values())
+        assert not any("valueFromOneof" in rule for rule in outputs.get("parameters", {}).values())
 
 
 def test_the_exit_task_follows_whatever_happens() -> None:

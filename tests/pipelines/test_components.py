@@ -31,7 +31,6 @@ STAGES: dict[str, Callable[..., Any]] = {
     "doctor": dedpo.ops.preflight.check,
     "import_pairs": dedpo.data.stage.import_pairs,
     "label": dedpo.label.stage.run,
-    "label_with_server": dedpo.label.stage.run,
     "merge_labels": dedpo.label.stage.merge,
     "bias": dedpo.bias.stage.run,
     "gate": dedpo.ops.gate.run,
@@ -52,10 +51,15 @@ MADE_FROM = {
     "report": {"policies": {"records"}, "data": {"imported"}, "targets": {"targets", "seed"}},
     "promote": {"metrics": {"report"}, "policy": {"records", "primary", "seed"}},
 }
-# What else a component needs: for Kubeflow's cache, the lists of shards, the prompts that lie beside the pairs.
-EXTRA = {"import_pairs": {"revision", "prompts", "pods"}}
+# What else a component needs: for Kubeflow's cache, the lists of shards, the prompts that lie beside the pairs; how
+# labels come about.
+EXTRA = {
+    "import_pairs": {"revision", "prompts", "pods"},
+    "label": {"labelling"},
+    "merge_labels": {"given", "labelling"},
+}
 # More than one call (prepare), another for each kind of source (fetch), or none.
-NOT_STAGES = {"fetch", "prepare", "labels_given", "no_judge", "notify"}
+NOT_STAGES = {"fetch", "prepare", "labels_given", "finish", "notify"}
 COMPONENTS = {c.python_func.__name__: c for _, own in readmes.stages() for c in own}
 
 
@@ -105,8 +109,7 @@ def _function(made: BaseComponent) -> ast.FunctionDef:
 def test_doctor_hands_out_every_section_of_the_plan() -> None:
     given = COMPONENTS["doctor"].component_spec.outputs
     assert set(overrides.STAGES) <= set(given)
-    facts = set(preflight.Plan._fields) - {"sections", "seed"}
-    assert facts | {"gpus", "one_gpu", "cpus", "memory"} == set(given) - set(overrides.STAGES)
+    assert list(given) == [*preflight.Plan._fields[1:], *overrides.STAGES], "in the order in which they are returned"
 
 
 def test_a_users_error_is_one_line_and_exit_2(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
-from starlette.responses import HTMLResponse
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from dedpo.errors import UserError
@@ -195,12 +196,42 @@ def test_a_login_page_is_no_api(tmp_path: Path) -> None:
     assert "a page and no API answers there, perhaps a login" in done.stderr
 
 
-def test_a_missing_experiment_is_named_with_its_remedy(cluster: Cluster, endpoint: str, tmp_path: Path) -> None:
-    done = _dedpo(tmp_path, endpoint, *REQUIRED, options=("--experiment", "other"))
-    assert done.returncode == 2
-    assert f"--experiment other: not at {endpoint}; 'kfp --endpoint {endpoint} experiment create other'" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert cluster.calls == ["list experiments"]
+def _submitted(endpoint: str, experiment: str) -> submit.Run:
+    return submit.submit(PACKAGE, SENT, name="dedpo", endpoint=endpoint, experiment=experiment, service_account=None)
+
+
+def test_an_experiment_is_made_where_it_is_missing_and_once(cluster: Cluster, endpoint: str) -> None:
+    first, second = _submitted(endpoint, "other"), _submitted(endpoint, "other")
+    assert first.run_id != second.run_id
+    assert cluster.experiments == {"dedpo": "experiment-0", "other": "experiment-1"}
+    assert [run["experiment_id"] for run in cluster.runs] == ["experiment-1"] * 2
+    assert cluster.calls.count("create experiment") == 1
+
+
+def test_an_experiment_that_somebody_else_makes_meanwhile_is_used(
+    cluster: Cluster, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = Cluster._list
+
+    async def late(self: Cluster, request: Request) -> Response:
+        found = await listed(self, request)
+        self.experiments.setdefault("other", "experiment-7")
+        return found
+
+    monkeypatch.setattr(Cluster, "_list", late)
+    with listening(cluster.app()) as url:
+        _submitted(url, "other")
+    assert [run["experiment_id"] for run in cluster.runs] == ["experiment-7"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [["secret="], ["image="], ["train_image=https://registry/x"], ["label_image=Dedpo"], ["base="], ["source="]],
+)
+def test_names_that_no_cluster_takes_are_refused_before_anything_is_sent(given: list[str]) -> None:
+    kept = [item for item in REQUIRED if item.partition("=")[0] != given[0].partition("=")[0]]
+    with pytest.raises(UserError, match=given[0].partition("=")[0]):
+        submit.arguments(PACKAGE, [*kept, *given])
 
 
 @pytest.mark.parametrize(

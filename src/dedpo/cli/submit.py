@@ -27,7 +27,7 @@ def submit(
     endpoint: Annotated[
         str, typer.Option(envvar="KF_PIPELINES_ENDPOINT", help="Kubeflow Pipelines' API.")
     ] = "http://127.0.0.1:8080",
-    experiment: Annotated[str, typer.Option(help="The experiment that the run belongs to.")] = "dedpo",
+    experiment: Annotated[str, typer.Option(help="The experiment that the run belongs to; made if missing.")] = "dedpo",
     service_account: Annotated[
         str | None, typer.Option(help="The service account of the run's pods; Kubeflow's own if left out.")
     ] = None,

@@ -5,6 +5,7 @@ It knows of kfp only that an artefact has a path and metadata, so that the compo
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -29,7 +30,7 @@ from dedpo.sections import Section
 # What the volume is good for is called from here, too: a component imports this module alone.
 __all__ = [
     "answers", "cache_folder", "classification", "copy", "describe", "durable", "finished", "lay_out", "local_models",
-    "log", "move", "policies", "prune", "records", "reported", "revision", "section", "workspace",
+    "log", "move", "note", "policies", "prune", "records", "reported", "revision", "section", "take", "workspace",
 ]  # fmt: skip
 
 Settings = TypeVar("Settings", bound=Section)
@@ -42,6 +43,9 @@ class Artifact(Protocol):
 
     @property
     def path(self) -> str: ...
+
+    @property
+    def uri(self) -> str: ...
 
 
 class Metrics(Protocol):
@@ -117,6 +121,32 @@ def copy(folder: str, names: Iterable[str], target: str) -> None:
     for name in names:
         if Path(folder, name).is_file():
             shutil.copy(Path(folder, name), target)
+
+
+def note(folder: str, text: str) -> None:
+    """An output with nothing in it but a line that says why."""
+    # Not empty: an object store keeps no empty folder for the next task to find.
+    Path(folder).mkdir(parents=True)
+    Path(folder, "README.md").write_text(f"{text}\n", encoding="utf-8")
+
+
+def take(given: Artifact, target: Artifact, what: str, needs: Sequence[str], facts: str) -> dict[str, Any]:
+    """Copy a finished output that somebody names into an artefact of this run; returns what its file `facts` says.
+
+    Raises:
+        UserError: one of the files `needs`, or `facts`, is not there.
+    """
+    for name in (*needs, facts):
+        if not Path(given.path, name).is_file():
+            raise UserError(
+                f"{what}: no {name} at {excerpt(given.uri)}; name the URI of a finished output folder, which "
+                "the run's account may read"
+            )
+    shutil.copytree(given.path, target.path)
+    found = json.loads(Path(target.path, facts).read_text(encoding="utf-8"))
+    assert isinstance(found, dict)
+    describe(target, taken_from=given.uri)
+    return found
 
 
 def lay_out(parts: Mapping[str, str]) -> Path:

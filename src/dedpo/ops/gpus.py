@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -38,6 +38,24 @@ class Pool(Section):
     accelerator: str = Field("nvidia.com/gpu", pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")
     selector: dict[str, str] = Field({})
     tolerations: list[Toleration] = Field([])
+
+
+class Share(NamedTuple):
+    """What one task asks of a node, as texts: Kubeflow's driver (2.17) reads a number of GPUs as none at all."""
+
+    gpus: str
+    cpus: str
+    memory: str
+
+
+def training(gpus: int) -> Share:
+    """A training's share: CPU and memory grow with its GPUs."""
+    return Share(str(gpus), str(max(2, 6 * gpus)), f"{max(4, 48 * gpus)}Gi")
+
+
+def labelling(*, serves: bool) -> Share:
+    """A label task's share: of a GPU only if it serves the annotator itself."""
+    return Share("1", "4", "24Gi") if serves else Share("0", "1", "1Gi")
 
 
 def pool(given: Mapping[str, Any]) -> Pool:

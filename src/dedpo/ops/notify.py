@@ -1,4 +1,9 @@
-"""How a run has ended: one line in the log, and in a chat if a webhook is named."""
+"""How a run has ended: one line in the log, and in a chat if a webhook is named.
+
+Kubeflow's own word is no answer. It is the state of the loop's DAG in the metadata store (driver/resolve.go, 2.17),
+which stays RUNNING after a run with a task from the cache, or with an importer, and FAILED after a try that was
+repeated with success. So the last task of the loop leaves a mark: without it, some task has not ended well.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +15,33 @@ import urllib.error
 import urllib.request
 from http.client import HTTPException
 from typing import Final, TextIO
+from urllib.parse import quote
 
 from dedpo import redact
 from dedpo.errors import excerpt
+from dedpo.ops import volume
 from dedpo.ops.reach import NoRedirect
+from dedpo.references import without_credentials
 
 VARIABLE: Final = "DEDPO_WEBHOOK_URL"
+# Where people open Kubeflow's pages, which no pod can know by itself.
+PAGES: Final = "DEDPO_KUBEFLOW_URL"
 TRIES: Final = 3
 SECONDS: Final = 10.0
 PAUSE: Final = 2.0  # seconds; doubled after each try
 MESSAGE: Final = 600  # characters of the reason that are told
 
 
-def run(*, run: str, state: str, message: str | None, url: str | None = None, pause: float = PAUSE) -> str:
+def finish(run_id: str, *, primary: str, promoted: bool) -> None:
+    """Mark a run as one whose tasks have all ended well.
+
+    Raises:
+        UserError: the cache volume takes no file more.
+    """
+    volume.mark(run_id, {"primary": primary, "promoted": promoted})
+
+
+def run(*, run: str, run_id: str, state: str, message: str | None = None, pause: float = PAUSE) -> str:
     """Print how a run has ended and, if $DEDPO_WEBHOOK_URL is set, post it there as Slack takes it: {"text": …}.
 
     A webhook that fails is a warning: a run is not to end as failed because nobody could be told. The address is a
@@ -30,15 +49,15 @@ def run(*, run: str, state: str, message: str | None, url: str | None = None, pa
 
     Args:
         run: its name.
-        state: Kubeflow's word, such as SUCCEEDED.
-        message: why it failed, if it did.
-        url: the run's page, if it is known.
+        run_id: the id under which `finish` has left its mark, and under which Kubeflow shows it.
+        state: Kubeflow's word, such as RUNNING; it is told where the run did not come to its end.
+        message: why it failed, if Kubeflow says so.
         pause: seconds between the first two tries.
 
     Returns:
         the line.
     """
-    line = outcome(run, state, message) + (f"; {excerpt(url, 300)}" if url else "")
+    line = f"{outcome(run, run_id, state, message)}; {page(run_id)}"
     _say(line, sys.stdout)
     if webhook := os.environ.get(VARIABLE, "").strip():
         failure = _post(webhook, line, pause)
@@ -47,13 +66,27 @@ def run(*, run: str, state: str, message: str | None, url: str | None = None, pa
     return line
 
 
-def outcome(run: str, state: str, message: str | None) -> str:
+def outcome(run: str, run_id: str, state: str, message: str | None) -> str:
     """How a run has ended, in one line."""
     name = excerpt(run, 200)
-    if state == "SUCCEEDED":
-        return f"dedpo: {name} succeeded"
+    known, mark = volume.marked(run_id)
+    if mark is not None:
+        decided = "is promoted" if mark.get("promoted") else "is not promoted"
+        return f"dedpo: {name} succeeded; {excerpt(str(mark.get('primary')), 40)} {decided}"
     reason = f" ({excerpt(message, MESSAGE)})" if message and message.strip() else ""
-    return f"dedpo: {name} ended as {excerpt(state, 40)}{reason}; the failed task's log ends with its reason"
+    said = f"Kubeflow's state: {excerpt(state, 40)}{reason}"
+    if known:
+        return f"dedpo: {name} did not come to its end; the failed task's log ends with its reason ({said})"
+    return f"dedpo: {name} has ended, and without the cache volume nobody can tell here how; see its page ({said})"
+
+
+def page(run_id: str) -> str:
+    """The run's page, as far as it is known where Kubeflow's pages are."""
+    path = f"#/runs/details/{quote(run_id, safe='')}"
+    where = os.environ.get(PAGES, "").strip()
+    if not where.startswith(("http://", "https://")):
+        return f"run {excerpt(run_id, 100)}"
+    return f"{excerpt(without_credentials(where), 300).rstrip('/')}/{path}"
 
 
 def _post(webhook: str, line: str, pause: float) -> str | None:

@@ -40,6 +40,8 @@ def origin(source: str) -> Origin:
     Raises:
         UserError: none.
     """
+    if not source.strip():
+        raise UserError(f"source: empty; name {FORMS}")
     if re.fullmatch(r"world(:.*)?", source) and not Path(source).is_dir():
         sources.world(source)
         return "world"
@@ -68,7 +70,7 @@ def prompts_problem(source: str, prompts: str) -> str | None:
     """What is wrong with the prompts' file, as far as it can be told without fetching the source."""
     if not prompts or Path(prompts).is_absolute() or ".." in Path(prompts).parts or "://" in prompts:
         return f"prompts: '{excerpt(prompts)}': name a text file inside the source, such as prompts.txt"
-    if Path(source).is_dir():
+    if source.strip() and Path(source).is_dir():
         try:
             sources.locate(Path(source), prompts)
         except UserError as error:

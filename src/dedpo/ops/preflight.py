@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 from dedpo import hub, redact
 from dedpo.config import Config
 from dedpo.errors import UserError, excerpt
+from dedpo.ops import gpus as shares
 from dedpo.ops import places, reach, request
 from dedpo.ops.overrides import STAGES
 from dedpo.ops.reach import Finding
@@ -22,25 +23,36 @@ COMMIT: Final = "commit"
 
 
 class Plan(NamedTuple):
-    """What the pipeline's tasks are given.
+    """What the pipeline's tasks are given. One loop of label tasks serves all three ways of labelling.
 
     Attributes:
         sections: stage → its section of the settings as JSON: changing one stage's setting repeats no other stage.
-        arms: those to train; the primary alone if the baselines are off.
+            Without a judge, its section names no model.
         origin: how the source is to be had.
         commit: of a versioned source; else the parameter `revision`.
+        arms: those to train; the primary alone if the baselines are off.
         labelling: labels are there, an endpoint is asked, or each label task starts a server.
+        label_image, label_gpus, label_cpus, label_memory, label_selector, label_tolerations: of the label tasks.
+        gpus, cpus, memory: of a training; one_gpu: of the other GPU tasks, 0 if the run has none.
         accelerator, node_selector, tolerations: of GPU tasks; a selector and tolerations only where there are GPUs.
     """
 
     sections: dict[str, str]
-    arms: list[str]
-    seed: int
-    max_pixels: int
     origin: Literal["folder", "versioned", "world"]
     commit: str
+    arms: list[str]
+    max_pixels: int
     labelling: Literal["given", "endpoint", "server"]
-    judging: bool
+    label_image: str
+    label_gpus: str
+    label_cpus: str
+    label_memory: str
+    label_selector: dict[str, str]
+    label_tolerations: list[dict[str, Any]]
+    gpus: str
+    one_gpu: str
+    cpus: str
+    memory: str
     accelerator: str
     node_selector: dict[str, str]
     tolerations: list[dict[str, Any]]
@@ -61,6 +73,10 @@ def check(
     primary: str,
     seed: int,
     overrides: str,
+    secret: str,
+    image: str,
+    train_image: str,
+    label_image: str,
     gpus: int,
     gpu_pool: Mapping[str, Any],
 ) -> Plan:
@@ -73,7 +89,8 @@ def check(
     """
     asked = {
         "annotator": annotator, "annotator_url": annotator_url, "labels": labels, "judge": judge, "base": base,
-        "arms": arms, "baselines": baselines, "primary": primary, "seed": seed, "overrides": overrides, "gpus": gpus,
+        "arms": arms, "baselines": baselines, "primary": primary, "seed": seed, "overrides": overrides,
+        "secret": secret, "image": image, "train_image": train_image, "label_image": label_image, "gpus": gpus,
         "gpu_pool": gpu_pool,
     }  # fmt: skip
     labelling = request.labelling(asked)
@@ -90,18 +107,31 @@ def check(
     assert config is not None
     assert pool is not None
     assert kind is not None
+    if not judge:
+        config = config.model_copy(update={"judge": config.judge.model_copy(update={"model": None})})
+    serves = labelling == "server"
+    training, label = shares.training(gpus), shares.labelling(serves=serves)
+    selector, tolerations = dict(pool.selector), [t.model_dump(exclude_none=True) for t in pool.tolerations]
     return Plan(
         sections={stage: getattr(config, stage).model_dump_json() for stage in STAGES},
-        arms=list(config.arms),
-        seed=seed,
-        max_pixels=config.data.max_pixels,
         origin=kind,
         commit=commit,
+        arms=list(config.arms),
+        max_pixels=config.data.max_pixels,
         labelling=labelling,
-        judging=bool(judge),
+        label_image=label_image if serves else image,
+        label_gpus=label.gpus,
+        label_cpus=label.cpus,
+        label_memory=label.memory,
+        label_selector=selector if serves else {},
+        label_tolerations=tolerations if serves else [],
+        gpus=training.gpus,
+        one_gpu=str(min(gpus, 1)),
+        cpus=training.cpus,
+        memory=training.memory,
         accelerator=pool.accelerator,
-        node_selector=dict(pool.selector) if gpus else {},
-        tolerations=[t.model_dump(exclude_none=True) for t in pool.tolerations] if gpus else [],
+        node_selector=selector if gpus else {},
+        tolerations=tolerations if gpus else [],
     )
 
 

@@ -7,14 +7,14 @@ from typing import Any, Final, Literal
 
 from dedpo.config import Config
 from dedpo.errors import UserError, excerpt
-from dedpo.ops import gpus, overrides, places
+from dedpo.ops import gpus, names, overrides, places
 from dedpo.ops.reach import Finding
 
 # The pipeline's parameters that `offline` looks at.
 NEEDED: Final = frozenset(
     {
         "source", "prompts", "annotator", "annotator_url", "labels", "judge", "base", "arms", "baselines", "primary",
-        "seed", "overrides", "gpus", "gpu_pool",
+        "seed", "overrides", "secret", "image", "train_image", "label_image", "gpus", "gpu_pool",
     }
 )  # fmt: skip
 
@@ -63,6 +63,7 @@ def settle(asked: Mapping[str, Any], *, in_image: bool) -> tuple[Config | None, 
         findings.append(Finding("settings", "missing", str(error)))
     if asked["seed"] < 0:
         findings.append(Finding("settings", "missing", f"seed: {asked['seed']} is negative; set 0 or more"))
+    findings += [Finding("names", "missing", problem) for problem in names.problems(asked)]
     try:
         pool = gpus.pool(asked["gpu_pool"])
     except UserError as error:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import yaml
@@ -20,8 +20,12 @@ from dedpo import yaml_text
 from dedpo.errors import UserError, excerpt
 from dedpo.ops import overrides, request
 
+if TYPE_CHECKING:
+    from kfp import Client
+
 HEALTH: Final = "/apis/v2beta1/healthz"
 SECONDS: Final = 10.0
+CONFLICT: Final = 409
 # Parameter type → how to say it, and the types of Python that hold it.
 TYPES: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
     "NUMBER_INTEGER": ("a whole number", (int,)),
@@ -119,10 +123,10 @@ def _value(name: str, text: str, kind: str) -> Any:
 def submit(
     package: Path, values: Mapping[str, Any], *, name: str, endpoint: str, experiment: str, service_account: str | None
 ) -> Run:
-    """Start one run with checked parameters.
+    """Start one run with checked parameters; the experiment is made if there is none of that name.
 
     Raises:
-        UserError: nothing answers at the endpoint, it refuses, or there is no such experiment.
+        UserError: nothing answers at the endpoint, or it refuses.
     """
     _check_endpoint(endpoint)
     from kfp import Client
@@ -133,9 +137,8 @@ def submit(
         with redirect_stdout(StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             client = Client(host=endpoint)
-            found = client.get_experiment(experiment_name=experiment)
             run = client.run_pipeline(
-                found.experiment_id,
+                _experiment(client, experiment),
                 name,
                 pipeline_package_path=str(package),
                 params=dict(values),
@@ -144,13 +147,21 @@ def submit(
     except ApiException as error:
         reason = excerpt(error.body or error.reason or str(error))
         raise UserError(f"{endpoint}: Kubeflow refused ({error.status}): {reason}") from None
-    except ValueError as error:
-        if not str(error).startswith("No experiment is found"):
-            raise
-        raise UserError(
-            f"--experiment {experiment}: not at {endpoint}; 'kfp --endpoint {endpoint} experiment create {experiment}'"
-        ) from None
     return Run(name, run.run_id, f"{endpoint.rstrip('/')}/#/runs/details/{run.run_id}")
+
+
+def _experiment(client: Client, name: str) -> str:
+    """The experiment's id; it is made where it is missing."""
+    from kfp_server_api.exceptions import ApiException
+
+    try:
+        found = client.create_experiment(name)
+    except ApiException as error:
+        if error.status != CONFLICT:
+            raise
+        # Somebody else has made it in between.
+        found = client.get_experiment(experiment_name=name)
+    return str(found.experiment_id)
 
 
 def _check_endpoint(endpoint: str) -> None:

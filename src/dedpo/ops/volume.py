@@ -11,16 +11,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import dedpo
 from dedpo import locks
 from dedpo.errors import UserError
-from dedpo.manifest import MANIFEST
+from dedpo.manifest import MANIFEST, write_json
 
 WORK: Final = "work"
+RUNS: Final = "runs"
 LOCK: Final = ".lock"
 REMOVED: Final = ".removed"
 # What `durable` has made: $DEDPO_CACHE may be a folder with other work in it.
@@ -96,6 +98,44 @@ def finished(out: Path, facts: str) -> dict[str, Any] | None:
     return found
 
 
+def mark(run_id: str, facts: Mapping[str, Any]) -> None:
+    """Leave `facts` of a run that came to its end; nothing but a warning where there is no volume.
+
+    Raises:
+        UserError: the volume takes no file more.
+    """
+    if (volume := _volume()) is None:
+        return
+    path = _mark_of(volume, run_id)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        write_json(path, dict(facts))
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}); the run's results are whole, but its end cannot be told: "
+            "make room on the volume, and start the run again, which takes them from Kubeflow's cache"
+        ) from None
+
+
+def marked(run_id: str) -> tuple[bool, dict[str, Any] | None]:
+    """Whether the volume can tell of a run's end, and the facts that `mark` has left; None if it never got there."""
+    if (volume := _volume()) is None:
+        return False, None
+    try:
+        found = json.loads(_mark_of(volume, run_id).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return True, None
+    except (OSError, ValueError) as error:
+        _warn(f"{_mark_of(volume, run_id)}: cannot be read ({error})")
+        return False, None
+    assert isinstance(found, dict)
+    return True, found
+
+
+def _mark_of(volume: Path, run_id: str) -> Path:
+    return volume / RUNS / f"{quote(run_id, safe='')}.json"
+
+
 def _sha(key: Mapping[str, Any]) -> str:
     # A stage goes on with its own version's work only, and may refuse to touch another's.
     whole = json.dumps([dedpo.__version__, dict(key)], sort_keys=True, default=str)
@@ -155,6 +195,10 @@ def prune(days: float = 7) -> list[str]:
                     removed.append(folder.name)
         except OSError as error:
             _warn(f"{folder}: cannot be removed ({error.strerror})")
+    for path in sorted((volume / RUNS).glob("*")) if volume else []:
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > days * 86_400:
+                path.unlink()
     return removed
 
 
