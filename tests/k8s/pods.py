@@ -146,6 +146,13 @@ def apart_from_the_node(documents: list[Document]) -> Iterator[str]:
                 yield f"{pod.name}: volume {volume['name']} is of the node"
 
 
+def outside_the_mesh(documents: list[Document]) -> Iterator[str]:
+    """In a profile's namespace Istio's proxy would keep a job from ending, and refuse the runs, which have none."""
+    for pod in pods(documents):
+        if pod.labels.get("sidecar.istio.io/inject") != "false":
+            yield f"{pod.name}: gets Istio's proxy"
+
+
 def writes_only_to_volumes_with_a_size(documents: list[Document]) -> Iterator[str]:
     for pod in pods(documents):
         for volume in pod.spec.get("volumes", []):

@@ -34,6 +34,10 @@ CUSTOM = {
 }
 
 
+# The namespace of the runs → whose runs they are.
+BUCKETS = {"examples/bucket-standalone.yaml": "kubeflow", "examples/bucket-multi-user.yaml": "dedpo"}
+
+
 @pytest.mark.parametrize("path", KUSTOMIZATIONS, ids=lambda p: str(p.parent.relative_to(K8S)))
 def test_a_kustomization_lists_exactly_the_files_beside_it(path: Path) -> None:
     resources = yaml.safe_load(path.read_text()).get("resources", [])
@@ -46,7 +50,7 @@ def test_every_folder_is_rendered_or_a_part_of_one_that_is() -> None:
     built = {str(p.parent.relative_to(K8S)) for p in KUSTOMIZATIONS}
     assert built == {*FOLDERS, "components/internet", "components/standalone"}
     loose = {str(p.relative_to(K8S)) for p in FILES if not (p.parent / "kustomization.yaml").exists()}
-    assert loose | {"overlays/local/kind-config.yaml"} == {*CUSTOM, "examples/bucket.yaml"}
+    assert loose | {"overlays/local/kind-config.yaml"} == {*CUSTOM, *BUCKETS, "examples/retries.yaml"}
 
 
 @pytest.fixture(autouse=True)
@@ -79,8 +83,13 @@ def test_other_kinds_keep_to_their_schema(name: str) -> None:
         jsonschema.validate({**document, "unknown": 1}, schema)
 
 
-def test_the_bucket_of_the_example_is_one_that_kubeflow_reads() -> None:
-    (document,) = yaml.safe_load_all((K8S / "examples" / "bucket.yaml").read_text())
+@pytest.mark.parametrize("name", BUCKETS)
+def test_the_bucket_of_an_example_is_one_that_kubeflow_reads(name: str) -> None:
+    (document,) = yaml.safe_load_all((K8S / name).read_text())
+    assert document["metadata"]["namespace"] == BUCKETS[name]
+    root = document["data"]["defaultPipelineRoot"]
+    # By this the interface of the multi-user mode tells whose an artefact is (ml-pipeline-ui, 2.17).
+    assert ("/private-artifacts/dedpo/" in root) == (BUCKETS[name] == "dedpo")
     kubernetes_validate.validate(document, VERSIONS[-1], strict=True)
     schema = json.loads((SCHEMAS / "providers.json").read_text())
     assert all(node.get("additionalProperties") is False for node in _objects(schema))
@@ -88,6 +97,18 @@ def test_the_bucket_of_the_example_is_one_that_kubeflow_reads() -> None:
     (role,) = [d for d in render("base") if d["kind"] == "Role"]
     read = {name for rule in role["rules"] if "configmaps" in rule["resources"] for name in rule["resourceNames"]}
     assert read == {document["metadata"]["name"]}
+
+
+def test_retries_are_for_whoever_asks_for_them_and_whatever_fails() -> None:
+    """Argo lays the default under every template, graphs included: a limit of 0 keeps those from starting twice."""
+    (patch,) = yaml.safe_load_all((K8S / "examples" / "retries.yaml").read_text())
+    assert patch.keys() == {"data"}
+    default = yaml.safe_load(patch["data"]["workflowDefaults"])["spec"]["templateDefaults"]["retryStrategy"]
+    # Kubeflow's compiler (2.17, argocompiler/container.go) gives a task with tries this and no policy.
+    task = {"limit": "{{inputs.parameters.retry-max-count}}", "backoff": {"duration": "30s"}}
+    assert (default | task)["retryPolicy"] == "Always", "an exit code, no memory, an eviction, and a pod that vanishes"
+    assert (default | task)["limit"] == task["limit"]
+    assert default["limit"] == "0", "who asks for none, and every graph of tasks"
 
 
 def _objects(node: Any) -> Iterator[dict[str, Any]]:

@@ -26,6 +26,7 @@ RULES: dict[str, Rule] = {
         pods.no_token,
         pods.probed,
         pods.apart_from_the_node,
+        pods.outside_the_mesh,
         pods.writes_only_to_volumes_with_a_size,
         pods.no_service_variables,
         objects.one_namespace,
@@ -101,6 +102,7 @@ MUTATIONS: list[tuple[str, Callable[[Manifests], object]]] = [
     ("probed", lambda m: m.container["livenessProbe"]["httpGet"].update(port="metrics")),
     ("apart_from_the_node", lambda m: m.pod.update(hostNetwork=True)),
     ("apart_from_the_node", lambda m: m.pod["volumes"].append({"name": "x", "hostPath": {"path": "/"}})),
+    ("outside_the_mesh", lambda m: _template(m)["labels"].pop("sidecar.istio.io/inject")),
     ("writes_only_to_volumes_with_a_size", lambda m: m.pod["volumes"].append({"name": "x", "emptyDir": {}})),
     ("no_service_variables", lambda m: m.pod.pop("enableServiceLinks")),
     ("no_service_variables", lambda m: m.one("Service", "annotator")["metadata"].update(name="vllm")),
@@ -128,6 +130,11 @@ MUTATIONS: list[tuple[str, Callable[[Manifests], object]]] = [
     ("policies_open_no_door_to_all", lambda m: m.one("NetworkPolicy", "vllm")["spec"]["ingress"][0].pop("from")),
     ("policies_open_no_door_to_all", lambda m: m.one("NetworkPolicy", "vllm")["spec"]["ingress"][0].pop("ports")),
 ]
+
+
+def _template(manifests: Manifests) -> dict[str, Any]:
+    found: dict[str, Any] = manifests.one("Deployment", "vllm")["spec"]["template"]["metadata"]
+    return found
 
 
 def _labels(name: str) -> dict[str, Any]:
