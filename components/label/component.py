@@ -34,8 +34,9 @@ def label(pairs: Input[Dataset], shards: list[str], labelling: str, settings: st
         with component.durable(part.path, key) as out:
             if (counts := component.finished(out, "summary.json")) is None:
                 with server.serving(config.model) if labelling == "server" else nullcontext():
-                    log = component.answers("label")
-                    counts = stage.run(config, pairs=Path(pairs.path), shards=shards, out=out, log=log)
+                    counts = stage.run(
+                        config, pairs=Path(pairs.path), shards=shards, out=out, log=component.answers("label")
+                    )
         component.describe(part, rows=counts["pairs"], annotator=config.model, template=config.template)
 
 
