@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -236,7 +237,7 @@ def test_a_server_in_the_pod_and_a_failed_gate(
     module = tmp_path / "modules" / "vllm" / "entrypoints" / "openai"
     module.mkdir(parents=True)
     (module / "api_server.py").write_text(VLLM)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"), prepend=os.pathsep)
     strict = {"gate.max_position_bias": 0.0, "score.oracle_url": endpoint}
     with pytest.raises(RuntimeError, match="gate"):
         run(tmp_path, source=str(world), gpus=1, overrides=SMALL | strict)

@@ -22,7 +22,7 @@ from dedpo.errors import UserError
 from dedpo.manifest import MANIFEST, write_json
 
 WORK: Final = "work"
-RUNS: Final = "runs"
+RUNS: Final = "dedpo-runs"
 LOCK: Final = ".lock"
 REMOVED: Final = ".removed"
 # What `durable` has made: $DEDPO_CACHE may be a folder with other work in it.
@@ -195,7 +195,7 @@ def prune(days: float = 7) -> list[str]:
                     removed.append(folder.name)
         except OSError as error:
             _warn(f"{folder}: cannot be removed ({error.strerror})")
-    for path in sorted((volume / RUNS).glob("*")) if volume else []:
+    for path in sorted((volume / RUNS).glob("*.json")) if volume else []:
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > days * 86_400:
                 path.unlink()
