@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
+from dedpo import records
 from dedpo.errors import UserError
 
 # What training with LoRA writes: which model the adapters belong to, and the adapters.
@@ -66,10 +66,10 @@ def load(model: str, place: str, *, variant: str | None = None, vae: str | None 
 
 def _load_adapters(folder: Path, place: str, vae: str | None) -> Any:
     try:
-        base = json.loads((folder / ADAPTER_BASE).read_text(encoding="utf-8"))
+        base = records.read(folder / ADAPTER_BASE, "train it again", {"base", "variant", "vae"})
         pipeline = load(base["base"], f"{place}: {folder}: its base", variant=base["variant"], vae=vae or base["vae"])
         pipeline.load_lora_weights(folder, weight_name=ADAPTER_WEIGHTS)
-    except (OSError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, TypeError, SafetensorError) as error:
         raise UserError(f"{place}: {folder}: not adapters that can be loaded ({_one_line(error)})") from None
     # Merged, they cost nothing while drawing, and the UNet can be trained like any other.
     pipeline.fuse_lora()

@@ -186,7 +186,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder}: not a finished output ({state}); run the stage that makes it first") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); make the folder again") from None
-    assert isinstance(manifest, dict)
+    if not isinstance(manifest, dict):
+        raise UserError(f"{path}: no manifest ({type(manifest).__name__}); make the folder again")
     return origin.read_json(folder / hashes.RUN) | manifest
 
 

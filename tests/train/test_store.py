@@ -88,7 +88,7 @@ def test_targets_of_other_pairs_are_refused(tmp_path: Path) -> None:
 
 def test_targets_without_facts_are_refused(tmp_path: Path) -> None:
     (_write(tmp_path, "dedpo") / "targets.json").unlink()
-    with pytest.raises(UserError, match="targets.json: cannot be read .* make the targets again"):
+    with pytest.raises(UserError, match="targets.json: no such file; run .dedpo targets. again"):
         store.training_set(tmp_path, set(IDS), {})
 
 

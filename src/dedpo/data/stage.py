@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from dedpo import tables
+from dedpo import records, tables
 from dedpo.data import import_store, importer, layouts, shards, takeover
 from dedpo.data.check_store import CheckStore
 from dedpo.data.feature_stage import features as features
@@ -76,10 +75,10 @@ def import_pairs(
 
 def _take_over(source: Path, out: Path) -> dict[str, Any]:
     made = read_manifest(source)
+    summary = records.read(source / SUMMARY, "fetch the folder again, or import its source")
     settings = {"source": source.resolve().name, "layout": "import", "taken_over": made.get("config")}
     with output_folder(out, stage="data", config=settings, inputs={"import": source}, resumable=True) as partial:
         takeover.copy(source, partial)
-    summary: dict[str, Any] = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
     return summary
 
 

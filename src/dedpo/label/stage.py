@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from dedpo import tables
+from dedpo import records, tables
 from dedpo.errors import UserError, excerpt
 from dedpo.images import data_url
 from dedpo.label.store import Answer, Store
@@ -152,7 +151,7 @@ def merge(config: LabelConfig, *, parts: Sequence[Path], pairs: Path, out: Path)
         table = pa.concat_tables([_part(part, config) for part in parts]).combine_chunks()
         table = table.sort_by("pair_id")
         _check_complete(table.column("pair_id").to_pylist(), pair_ids)
-        counts = [_read_json(part / SUMMARY) for part in parts]
+        counts = [records.read(part / SUMMARY, "label that part again", {"failures", "asked"}) for part in parts]
         failed = sum((Counter(found["failures"]) for found in counts), Counter[str]())
         _check_failures(config, table.column("error").null_count, len(pair_ids), failed)
         left = [path for part in parts for path in _left_in(part, config)]
@@ -220,15 +219,6 @@ def _check_failures(config: LabelConfig, answered: int, total: int, failed: Coun
             f"{config.max_failures:.1%}), most often ({times}×): {kind}; the parts' tables name each; raise "
             "label.max_failures, or label again"
         )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); label that part again") from None
-    assert isinstance(found, dict)
-    return found
 
 
 async def _ask_all(

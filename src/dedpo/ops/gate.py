@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dedpo import ownership
+from dedpo import ownership, records
 from dedpo.errors import UserError, excerpt
 from dedpo.manifest import output_folder, write_json, write_text
-from dedpo.ops import numbers
 from dedpo.sections import GateConfig
 
 
@@ -40,8 +39,8 @@ def run(config: GateConfig, *, bias: Path, labels: Path, out: Path) -> dict[str,
     with output_folder(
         out, stage="gate", config=config.model_dump(), inputs={"bias": bias, "labels": labels}
     ) as partial:
-        found = numbers.read(bias / "bias.json", "dedpo bias")
-        counts = numbers.read(labels / "summary.json", "dedpo label")
+        found = records.read(bias / "bias.json", "run 'dedpo bias' first", {"agreement"})
+        counts = records.read(labels / "summary.json", "run 'dedpo label' first", {"pairs", "answered"})
         checks = examine(config, found, counts)
         annotator = excerpt(str(found.get("annotator", "the annotator")), 80)
         facts = {

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dedpo import locks
+from dedpo import locks, records
 from dedpo.errors import UserError, excerpt
 from dedpo.manifest import fingerprint, write_json, write_text
-from dedpo.ops import numbers
 from dedpo.origin import read_json
 from dedpo.sections import PromoteConfig
 
@@ -120,7 +119,7 @@ def _number(tree: Any, *keys: str) -> float | None:
 
 
 def _report(path: Path) -> dict[str, Any]:
-    found = numbers.read(path, "dedpo report")
+    found = records.read(path, "run 'dedpo report' first")
     if not {"primary", "metric", "differences"} <= found.keys():
         raise UserError(f"{path}: not the metrics of a report; name the metrics.json of 'dedpo report'")
     return found

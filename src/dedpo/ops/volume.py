@@ -17,7 +17,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import dedpo
-from dedpo import locks
+from dedpo import locks, records
 from dedpo.errors import UserError
 from dedpo.manifest import MANIFEST, write_json
 
@@ -89,11 +89,14 @@ def durable(out: str, key: Mapping[str, Any]) -> Iterator[Path]:
 
 
 def finished(out: Path, facts: str) -> dict[str, Any] | None:
-    """What the file `facts` of an output says that an interrupted try has finished there; None if none has."""
+    """What the file `facts` of an output says that an interrupted try has finished there; None if none has.
+
+    Raises:
+        UserError: the output is finished and the file is lost or broken.
+    """
     if not (out / MANIFEST).is_file():
         return None
-    found = json.loads((out / facts).read_text(encoding="utf-8"))
-    assert isinstance(found, dict)
+    found = records.read(out / facts, f"delete {out} to run it again")
     print(f"{out}: finished by an earlier try, and taken over", file=sys.stderr, flush=True)  # noqa: T201
     return found
 

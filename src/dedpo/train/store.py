@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dedpo import tables
+from dedpo import records, tables
 from dedpo.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,15 +25,9 @@ def read_targets(folder: Path) -> dict[str, Any]:
     """The facts of targets.json.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or it is broken.
     """
-    path = folder / "targets.json"
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); make the targets again") from None
-    assert isinstance(facts, dict)
-    return facts
+    return records.read(folder / "targets.json", "run 'dedpo targets' again", {"objective"})
 
 
 def training_set(targets: Path, row: Collection[str], set_aside: Mapping[str, str]) -> TrainingSet:
