@@ -189,11 +189,11 @@ def retry_after(headers: Mapping[str, str], text: str = "", now: Callable[[], fl
     return sum(float(n) * _UNITS[unit.lower()] for n, unit in _SPAN.findall(hint[1].lower())) if hint else None
 
 
-# Of OpenAI, Azure, OpenRouter, Anthropic, DeepSeek, Together, xAI and Mistral.
+# Of OpenAI, Azure, OpenRouter, Anthropic, DeepSeek, Together, xAI, Mistral and Google.
 _PAID_OUT: Final = re.compile(
     r"insufficient[ _](?:quota|balance|credits?|funds)|credit balance|(?:out of|requires? more|not enough) credits?"
     r"|billing[ _](?:hard[ _]limit|not[ _]active)|account (?:is )?not active|payment required|credit limit"
-    r"|spend(?:ing)? limit",
+    r"|spend(?:ing)? (?:limit|cap)|credits? (?:are |is |have been )?(?:depleted|exhausted|used up)",
     re.IGNORECASE,
 )
 _DAILY: Final = re.compile(r"per[ -]day|daily|\((?:RPD|TPD)\)", re.IGNORECASE)

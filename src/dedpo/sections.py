@@ -308,14 +308,18 @@ class JudgeConfig(Section):
     """Seed of the drawn prompts and of which picture is shown first."""
     thinking_budget: int | None = Field(0, ge=-1)
     """Tokens of thought before an answer: 0 none, -1 as the model likes, null not sent; thoughts are billed."""
+    thinking_level: Literal["minimal", "low", "medium", "high"] | None = None
+    """How much a model thinks that takes a level and no budget (Gemini 3); sent instead of the budget, if set."""
     price_input: float = Field(0.30, ge=0)
     """US dollars for a million tokens sent (ai.google.dev/gemini-api/docs/pricing: gemini-2.5-flash)."""
     price_output: float = Field(2.50, ge=0)
     """US dollars for a million tokens answered, thoughts included."""
     concurrency: int = Field(8, ge=1)
     """Requests in flight."""
+    max_wait: float = Field(1200.0, ge=0)
+    """Seconds that a busy endpoint (429, 503) may go without any answer before the run is given up."""
     max_retries: int = Field(6, ge=0)
-    """Retries of one request on 408, 429, 5xx and timeouts, after 1, 2, 4, … s: six outlast a quota's minute."""
+    """Retries of one request on 408, 500, 504 and lost connections, after 1, 2, 4, … s."""
     timeout: float = Field(120.0, gt=0)
     """Seconds for one request."""
     max_failures: float = Field(0.05, ge=0, le=1)

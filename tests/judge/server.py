@@ -59,13 +59,13 @@ def writes(text: str, finish: str = "STOP", **usage: int) -> Response:
     return JSONResponse(body)
 
 
-def blocks() -> Response:
+def blocks(reason: str = "SAFETY") -> Response:
     """The answer was stopped: a candidate without content."""
-    return JSONResponse({"candidates": [{"finishReason": "SAFETY", "index": 0}], "usageMetadata": {}})
+    return JSONResponse({"candidates": [{"finishReason": reason, "index": 0}], "usageMetadata": {}})
 
 
-def blocks_question() -> Response:
-    return JSONResponse({"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}})
+def blocks_question(reason: str = "PROHIBITED_CONTENT") -> Response:
+    return JSONResponse({"promptFeedback": {"blockReason": reason}})
 
 
 def refuses(status: int, message: str = "no", reason: str | None = None) -> Response:
@@ -80,7 +80,8 @@ def texts(body: Body) -> list[str]:
 
 
 def prompt_of(body: Body) -> str:
-    quoted = texts(body)[0].removeprefix("The prompt: ").rpartition("\nThe first image:")[0]
+    asked = next(text for text in texts(body) if text.startswith("The prompt: "))
+    quoted = asked.removeprefix("The prompt: ").rpartition("\nThe first image:")[0]
     return str(json.loads(quoted))
 
 

@@ -20,9 +20,9 @@ import pytest
 from PIL import Image
 from starlette.responses import Response
 
-from dedpo import images, tables
+from dedpo import images, patience, tables
 from dedpo.errors import UserError
-from dedpo.judge import client, stage, summary
+from dedpo.judge import connection, stage, summary
 from dedpo.manifest import read_manifest
 from dedpo.report.store import read_verdicts
 from dedpo.sections import JudgeConfig
@@ -68,7 +68,8 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEMINI_API_KEY", KEY)
     for name in ("GOOGLE_API_KEY", "GEMINI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(client, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(connection, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(patience, "FIRST_PAUSE", 0.01)
 
 
 def settings(url: str | None, **changes: Any) -> JudgeConfig:
@@ -134,8 +135,9 @@ RUN = """
 import sys
 from pathlib import Path
 from dedpo.sections import JudgeConfig
-from dedpo.judge import client, stage
-client.FIRST_PAUSE = 0.01
+from dedpo import patience
+from dedpo.judge import connection, stage
+connection.FIRST_PAUSE = patience.FIRST_PAUSE = 0.01
 models = [("dpo_human-0", "dedpo_tuned-0"), ("reference", "dedpo_tuned-0")]
 config = JudgeConfig(model="shapes-judge", concurrency=2, max_failures=0.2)
 stage.run(config, models=models, samples=Path(sys.argv[1]), out=Path(sys.argv[2]))
@@ -176,7 +178,7 @@ def test_killed_five_times_amid_every_trouble_it_ends_as_a_quiet_run(samples: Pa
             # Slow enough that a kill finds questions on their way.
             time.sleep(0.01)
             return quiet(n, body)
-        return [refuses(429), refuses(500), writes('{"general'), blocks(), writes("")][n % 5]
+        return [refuses(429), refuses(500), writes('{"general'), blocks("OTHER"), writes("")][n % 5]
 
     out, partial = tmp_path / "verdicts", tmp_path / "verdicts.partial"
     with scripted(troubled) as (url, seen):

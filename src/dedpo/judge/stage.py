@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 # How the asking is done and what it is charged, not what is asked: an answer stays an answer whatever these are. Every
 # other setting, also one that is yet to come, belongs to the question, but for `_WHICH`, which decide what is compared.
-CHANGEABLE = ("base_url", "concurrency", "max_retries", "timeout", "max_failures", "price_input", "price_output")
+CHANGEABLE = (
+    "base_url", "concurrency", "max_wait", "max_retries", "timeout", "max_failures", "price_input", "price_output",
+)  # fmt: skip
 _WHICH = ("rivals", "prompts", "seed")
 
 
@@ -169,8 +171,11 @@ async def _ask_all(
         asked = _questions(waiting, samples)
         tally.has_success = done > 0
         with progress(f"judging with {config.model}", total, done) as advance:
+            # One question alone until the first answer: what is wrong with endpoint or settings costs one.
+            await _work(client, asked, store, tally, advance, is_alone=True)
             # The workers share one iterator, so no more pictures are in memory than two models' at a time.
-            await run_all(_work(client, asked, store, tally, advance) for _ in range(config.concurrency))
+            if not tally.is_hopeless:
+                await run_all(_work(client, asked, store, tally, advance) for _ in range(config.concurrency))
     finally:
         await client.close()
 
@@ -195,13 +200,21 @@ def _questions(waiting: dict[str, Comparison], samples: Path) -> Iterator[_Quest
             yield _Question(question, prompts[c.prompt_id], first, second)
 
 
-async def _work(client: Client, questions: Iterator[_Question], store: Store, tally: Tally, advance: Advance) -> None:
+async def _work(
+    client: Client,
+    questions: Iterator[_Question],
+    store: Store,
+    tally: Tally,
+    advance: Advance,
+    *,
+    is_alone: bool = False,
+) -> None:
     for question in questions:
         answer = await _answer(client, question, store.answers.get((question.shown,)))
         store.add(answer)
         tally.count(str(answer.key), answer.error)
         advance("" if tally.failed == 0 else f"{tally.failed} without a verdict")
-        if tally.is_hopeless:
+        if tally.is_hopeless or (is_alone and client.has_answered):
             return
 
 

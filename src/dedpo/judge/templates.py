@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 NAME: Final = "judge-v1"
 # A criterion's name in tables → in print, as in the DeDPO paper (section 5, 'AI as a judge') and Diffusion-DPO.
@@ -32,6 +32,21 @@ SCHEMA: Final[dict[str, Any]] = {
     "required": ["rationale", *CRITERIA],
     "propertyOrdering": ["rationale", *CRITERIA],
 }
+
+# For servers that take neither instructions nor a schema in a field of its own.
+FORM: Final = (
+    "Answer with one JSON object and nothing else: "
+    + json.dumps(dict.fromkeys(("rationale", *CRITERIA), "…"), ensure_ascii=False)
+    + f'. The rationale comes first; each of the other values is "{FIRST}", "{SECOND}" or "{TIE}".'
+)
+
+
+class Question(NamedTuple):
+    """A prompt and two encoded pictures in the order shown."""
+
+    prompt: str
+    first: bytes
+    second: bytes
 
 
 def parts(prompt: str, first: bytes, second: bytes) -> list[str | bytes]:
