@@ -461,7 +461,7 @@ def test_a_model_that_only_chats_is_given_up_after_three(server: Server, samples
 
 def test_a_cut_among_answers_costs_one_comparison(server: Server, samples: Path, tmp_path: Path) -> None:
     judged = Judged(
-        samples, tmp_path / "verdicts", at_times({3: writes('{"rat', finish="MAX_TOKENS")}), max_failures=0.2
+        server, samples, tmp_path / "verdicts", at_times({3: writes('{"rat', finish="MAX_TOKENS")}), max_failures=0.2
     )
     errors = [row["error"] for row in judged.rows if row["error"]]
     assert len(errors) == 3
@@ -492,7 +492,7 @@ def test_a_refusal_among_answers_is_that_questions(status: int, server: Server, 
 
 def test_what_the_key_refuses_is_shown_without_it(server: Server, samples: Path, tmp_path: Path) -> None:
     judged = Judged(
-        samples, tmp_path / "verdicts", lambda *_: google(403, f"Consumer 'api_key:{KEY}' has been suspended.")
+        server, samples, tmp_path / "verdicts", lambda *_: google(403, f"Consumer 'api_key:{KEY}' has been suspended.")
     )
     assert "suspended" in judged.error
     assert KEY not in judged.error
