@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -104,10 +105,11 @@ def test_names_with_dots_are_refused_however_they_are_listed(tmp_path: Path) -> 
     fs = SimpleNamespace(
         exists=lambda _: True,
         isfile=lambda _: False,
+        isdir=lambda _: True,
         find=lambda root: [f"{root}/a..b", f"{root}/../evil"],
         relpath=lambda path, root: path.removeprefix(f"{root}/"),
     )
-    source = Source(SimpleNamespace(fs=fs, dvc_dir=None), parse(".@v1:notes"))
+    source = Source(SimpleNamespace(fs=fs, dvc_dir=None), parse(".@v1:notes"), "notes")
     with pytest.raises(UserError, match=r"refused: git's tree names '../evil'"):
         source.files()
 
@@ -145,3 +147,72 @@ def test_a_kill_between_the_two_renames_loses_nothing(repo: Path, tmp_path: Path
     pull(f"{repo}@HEAD:notes", out)
     assert read(out)["a.txt"] == "b"
     assert not former.exists()
+
+
+@pytest.fixture(scope="module")
+def nested(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A repository with a DVC project in a folder of it (`dvc init --subdir`), pushed to a remote beside it."""
+    from dvc.repo import Repo
+
+    folder = tmp_path_factory.mktemp("nested")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DVC_SITE_CACHE_DIR", str(folder / ".site"))
+        project = folder / "repo" / "team" / "images"
+        for name, text in {"data/pairs/0.bin": "zero", "data/1.bin": "one", "notes/a.txt": "a"}.items():
+            (project / name).parent.mkdir(parents=True, exist_ok=True)
+            (project / name).write_text(text)
+        (folder / "repo" / "read.me").write_text("top")
+        git(folder / "repo", "init", "-q", "-b", "main")
+        Repo.init(str(project), subdir=True).close()
+        (project / ".dvc" / "config").write_text(
+            "[core]\n    remote = r\n['remote \"r\"']\n    url = ../../../../remote\n"
+        )
+        with Repo(str(project)) as dvc:
+            dvc.add(str(project / "data"))
+            dvc.push()
+        git(folder / "repo", "add", "-A")
+        git(folder / "repo", "commit", "-qm", "v1")
+        git(folder / "repo", "tag", "v1")
+        shutil.rmtree(project / ".dvc" / "cache")
+        yield folder / "repo"
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["{repo}@v1:team/images/data", "{repo}/team/images@v1:data", "{repo}/team@v1:images/data",
+     "{repo}/team/images@v1:team/images/data"],
+)  # fmt: skip
+def test_a_project_in_a_folder_of_a_repository(nested: Path, tmp_path: Path, reference: str) -> None:
+    note = pull(reference.format(repo=nested), tmp_path / "out")
+    assert (tmp_path / "out" / "pairs" / "0.bin").read_text() == "zero"
+    assert (tmp_path / "out" / "1.bin").read_text() == "one"
+    assert (note["files"], note["md5"].endswith(".dir")) == (2, True)
+    assert pull(reference.format(repo=nested), tmp_path / "out") == note, "it is there already"
+
+
+def test_a_project_in_a_folder_of_a_repository_elsewhere(nested: Path, tmp_path: Path) -> None:
+    """Its remote's address is relative, which means nothing there: so it is named, and what git keeps comes."""
+    pull(f"file://{nested}@v1:team/images/notes", tmp_path / "out")
+    assert (tmp_path / "out" / "a.txt").read_text() == "a"
+    with pytest.raises(UserError, match="remote 'r'"):
+        pull(f"file://{nested}@v1:team/images/data", tmp_path / "data")
+
+
+def test_one_file_of_such_a_project(nested: Path, tmp_path: Path) -> None:
+    for repo, path in ((nested, "team/images/data/1.bin"), (nested / "team", "images/data/1.bin")):
+        note = pull(f"{repo}@v1:{path}", tmp_path / "out" / repo.name)
+        assert (tmp_path / "out" / repo.name / "1.bin").read_text() == "one"
+        assert not note["md5"].endswith(".dir")
+
+
+def test_what_lies_above_such_a_project_is_refused_rather_than_half(nested: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="another DVC project lies in 'team/images'; name a path in one of them"):
+        pull(f"{nested}@v1:team", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_path_from_the_wrong_folder_is_told_where_the_projects_are(nested: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="neither DVC nor git tracks 'data' there; .*DVC projects lie in team/images"):
+        pull(f"{nested}@v1:data", tmp_path / "out")
+    with pytest.raises(UserError, match="nearest are team/images/data"):
+        pull(f"{nested}/team/images@v1:dat", tmp_path / "out")

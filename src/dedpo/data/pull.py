@@ -69,7 +69,7 @@ def pull(reference: str, out: Path) -> dict[str, Any]:
                 _remove_strays(partial, files)
                 _fetch_all(source, files, partial, str(wanted))
                 known = {v.name: v.md5 for v in files if v.md5 and v.kind == "md5"}
-                single = [v.path for v in files] == [wanted.path]
+                single = source.is_single
                 note = origin | _summary(partial, single, known)
                 write_json(partial / NOTE, note)
                 (partial / REQUEST).unlink()

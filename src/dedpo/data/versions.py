@@ -10,7 +10,7 @@ import errno
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, NamedTuple
 
@@ -29,7 +29,7 @@ class Version(NamedTuple):
 
     Attributes:
         name: relative to what was asked for, with '/'; of a single file its own name.
-        path: in the repository.
+        path: in the DVC project that tracks it, else in the repository.
         md5: as DVC recorded it; None where git keeps the file itself.
         kind: 'md5', or 'md5-dos2unix' for what DVC 2 tracked.
         place: DVC's entry, or the path in git's tree.
@@ -43,12 +43,32 @@ class Version(NamedTuple):
 
 
 class Source:
-    """A repository at a commit; use `opened`."""
+    """A repository at a commit; use `opened`.
 
-    def __init__(self, repo: Any, reference: Reference) -> None:
+    Attributes:
+        path: what was asked for, from the root of git's tree.
+    """
+
+    def __init__(self, repo: Any, reference: Reference, path: str) -> None:
+        self.path = path
         self._repo = repo
         self._reference = reference
         self._index: Any = None
+        self._files: list[Version] | None = None
+
+    @property
+    def is_single(self) -> bool:
+        """Whether a file and no folder was asked for."""
+        return [v.path for v in self.found()] in ([self.path], ["/".join(self._key)])
+
+    @property
+    def _project(self) -> PurePosixPath:
+        """The folder of the DVC project, from the root of git's tree."""
+        return PurePosixPath(self._repo.root_dir.lstrip("/") if self._repo.dvc_dir is not None else "")
+
+    @property
+    def _key(self) -> tuple[str, ...]:
+        return PurePosixPath(self.path).relative_to(self._project).parts
 
     def files(self) -> list[Version]:
         """The files at the reference's path, sorted by name; a single file has its own name.
@@ -57,17 +77,36 @@ class Source:
             UserError: nothing is there (the nearest paths are named), the list of a folder's files was not pushed, is
                 damaged or names files outside the folder, or the remote does not answer.
         """
-        key = PurePosixPath(self._reference.path).parts
-        found = [*self._tracked_by_dvc(key), *self._tracked_by_git()]
-        if not found:
+        if not self.found():
             raise self._unknown_path()
-        return sorted(found, key=lambda v: v.name)
+        return self.found()
+
+    def found(self) -> list[Version]:
+        """The same; empty if nothing is there."""
+        if self._files is None:
+            self._check_projects()
+            both = [*self._tracked_by_dvc(self._key), *self._tracked_by_git()]
+            self._files = sorted(both, key=lambda v: v.name)
+        return self._files
+
+    def _check_projects(self) -> None:
+        """DVC reads one project at a time: data of one further down would be missing without a word."""
+        if others := self._projects(f"/{self.path}"):
+            raise UserError(
+                f"{self._reference}: another DVC project lies in '{excerpt(others[0])}'; name a path in one of them"
+            )
+
+    def _projects(self, root: str) -> list[str]:
+        """Folders of DVC projects below `root` other than this one."""
+        below = self._below(root) if self._repo.fs.isdir(root) else []
+        found = {PurePosixPath(path.lstrip("/")).parent.parent for path in below if path.endswith("/.dvc/config")}
+        return sorted(str(path) for path in found - {self._project})
 
     def size(self) -> int:
         """Bytes at the reference's path as DVC recorded them; 0 where it did not."""
         if self._repo.dvc_dir is None:
             return 0
-        entry = self._open_index().get(PurePosixPath(self._reference.path).parts)
+        entry = self._open_index().get(self._key)
         return int(entry.meta.size or 0) if entry is not None and entry.meta else 0
 
     def fetch(self, version: Version, to: Path) -> None:
@@ -140,7 +179,7 @@ class Source:
 
     def _tracked_by_git(self) -> Iterator[Version]:
         fs = self._repo.fs
-        root = f"/{self._reference.path}"
+        root = f"/{self.path}"
         if not fs.exists(root):
             return
         for path in [root] if fs.isfile(root) else self._below(root):
@@ -158,11 +197,14 @@ class Source:
             raise UserError(f"{self._reference}: refused: git's tree has a folder '.' or '..', or too deep") from None
 
     def _unknown_path(self) -> UserError:
-        known = {"/".join(key) for key in self._open_index()} if self._repo.dvc_dir is not None else set()
+        known = {str(self._project.joinpath(*key)) for key in self._open_index()} if self._repo.dvc_dir else set()
         known |= {path.lstrip("/") for path in self._below("/") if not path.endswith((".dvc", ".gitignore"))}
+        known = {path for path in known if ".dvc" not in PurePosixPath(path).parts}
         known |= {str(parent) for path in known for parent in PurePosixPath(path).parents}
-        near = difflib.get_close_matches(self._reference.path, sorted(known - {"."}), n=3, cutoff=0.5)
+        near = difflib.get_close_matches(self.path, sorted(known - {"."}), n=3, cutoff=0.5)
         hint = f"nearest are {', '.join(map(excerpt, near))}" if near else "'dvc list' shows what is there"
+        if others := self._projects("/"):
+            hint = f"{hint}; DVC projects lie in {', '.join(map(excerpt, others[:5]))}"
         return UserError(f"{self._reference}: neither DVC nor git tracks '{self._reference.path}' there; {hint}")
 
     def _failure(self, error: BaseException) -> UserError:
@@ -213,11 +255,44 @@ def opened(reference: Reference) -> Iterator[tuple[Source, str]]:
             root = f"{folder}/repository"
             commit = _fetch(reference, commit, root)
             settings["cache"] |= {"dir": f"{folder}/cache"}
-        repo = _open(reference, root, commit, settings)
-        try:
-            yield Source(repo, reference), commit
-        finally:
-            repo.close()
+        with ExitStack() as stack:
+            top = stack.enter_context(_open(reference, root, commit, settings))
+            sources = [
+                Source(stack.enter_context(_project(top, path, settings)), reference, path)
+                for path in _paths(reference)
+            ]
+            # Looked into only where there is a choice: what is here already is not asked for.
+            first = sources[0]
+            yield first if len(sources) == 1 else next((s for s in sources if s.found()), first), commit
+
+
+def _paths(reference: Reference) -> list[str]:
+    """What a reference's path may mean from the root of git's tree: in a folder of a working copy, first from there."""
+    inside = ""
+    if references.is_local(reference.repo):
+        inside = references.git(reference.repo, "rev-parse", "--show-prefix", check=False)
+    return [f"{inside}{reference.path}", reference.path] if inside else [reference.path]
+
+
+def _project(top: Any, path: str, settings: dict[str, dict[str, Any]]) -> Any:
+    """The DVC project nearest above `path` (`dvc init --subdir` makes one in a folder of a repository); else `top`."""
+    from dvc.exceptions import NotDvcRepoError
+    from dvc.repo import Repo
+    from dvc.repo.open_repo import _get_remote_config
+
+    folder = PurePosixPath("/", path)
+    while not top.fs.isdir(str(folder)):
+        folder = folder.parent
+    try:
+        found = Repo.find_root(str(folder), top.fs)
+    except NotDvcRepoError:
+        return nullcontext(top)
+    if found == top.root_dir:
+        return nullcontext(top)
+    # As DVC itself opens a repository: a remote's relative address is one of the working copy.
+    here = Path(top.scm.root_dir, found.lstrip("/"))
+    remotes = _get_remote_config(str(here)) if (here / ".dvc").is_dir() else {}
+    return Repo(root_dir=found, fs=top.fs, scm=top.scm, config=remotes | settings)
 
 
 def _open(reference: Reference, root: str, commit: str, settings: dict[str, Any]) -> Any:
