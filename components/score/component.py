@@ -25,7 +25,13 @@ def score(samples: Input[Dataset], max_pixels: int, settings: str, scores: Outpu
 
     with component.reported():
         config = component.section(ScoreConfig, settings)
-        summary = stage.run(config, samples=Path(samples.path), out=Path(scores.path), max_pixels=max_pixels)
+        summary = stage.run(
+            config,
+            samples=Path(samples.path),
+            out=Path(scores.path),
+            max_pixels=max_pixels,
+            log=component.answers("score"),
+        )
         component.describe(scores, rows=summary["samples"])
         for model, means in summary["means"].items():
             component.log(metrics, {f"{model} {metric}": mean for metric, mean in means.items()})

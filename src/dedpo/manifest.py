@@ -42,6 +42,7 @@ def output_folder(
     changeable: Collection[str] = (),
     precious: str | None = None,
     shared: Collection[str] = (),
+    lasting: str | None = None,
 ) -> Iterator[Path]:
     """Yield a partial folder; on success write its manifest and rename it to `out`.
 
@@ -61,6 +62,8 @@ def output_folder(
             run may change them.
         precious: pattern of working files that cost too much to be thrown away for a run with another request.
         shared: names of all files that the stage writes, if others may lie in `out`, too: those stay.
+        lasting: pattern of files that say themselves what they were made from: they stay for another request, and the
+            stage sees to it that none is left that does not belong.
 
     Raises:
         UserError: an input is missing, `out` cannot be written or is not this stage's, another process works there, or
@@ -77,7 +80,7 @@ def output_folder(
             ownership.check(out, stage, inputs, shared)
             ownership.recover(out, stage, shared)
             kept = {name: value for name, value in config.items() if name not in changeable}
-            _open_partial(partial, request | {"config": kept}, resumable, precious)
+            _open_partial(partial, request | {"config": kept}, resumable, precious, lasting)
             yield partial
             made = {"hub": origin.hub_commits(models or {}), "code": origin.code(), "versions": _versions()}
             run = {"git_commit": origin.git_commit(), "seconds": round(time.time() - begun, 2)}
@@ -117,7 +120,9 @@ def _finish(partial: Path, manifest: Mapping[str, Any], run: Mapping[str, Any]) 
     write_json(partial / MANIFEST, {**manifest, "outputs": outputs})
 
 
-def _open_partial(partial: Path, request: dict[str, Any], resumable: bool, precious: str | None) -> None:
+def _open_partial(
+    partial: Path, request: dict[str, Any], resumable: bool, precious: str | None, lasting: str | None
+) -> None:
     text = json.dumps(request, sort_keys=True)
     note = partial / REQUEST
     if resumable and note.is_file() and note.read_text() == text:
@@ -128,9 +133,11 @@ def _open_partial(partial: Path, request: dict[str, Any], resumable: bool, preci
             f"{_difference(json.loads(note.read_text()), json.loads(text))}; finish that one with its own settings, or "
             "delete the folder to start again"
         )
-    if partial.exists():
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True)
+    stays = set(partial.glob(lasting)) if lasting else set()
+    for path in partial.iterdir() if partial.exists() else ():
+        if path not in stays:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    partial.mkdir(parents=True, exist_ok=True)
     disk.write_text(note, text)
 
 

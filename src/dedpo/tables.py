@@ -6,7 +6,7 @@ A violated rule raises `UserError` that names the file, the row and the column.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -307,12 +307,15 @@ def _read_shard(path: Path, rule: Table, *, strict: bool) -> pa.Table:
     return validate(table, rule, str(path))
 
 
-def write(table: pa.Table, rule: Table, path: Path) -> None:
+def write(table: pa.Table, rule: Table, path: Path, facts: Mapping[str, str] | None = None) -> None:
     """Validate `table` and write it to `path` by way of a temporary name: no half-written file looks finished.
 
-    The bytes depend on the rows alone: the same table gives the same file.
+    The bytes depend on the rows and `facts` alone: the same table gives the same file.
+
+    Args:
+        facts: what else the file says of itself, as its schema's metadata.
     """
-    checked = validate(table, rule, str(path))
+    checked = validate(table, rule, str(path)).replace_schema_metadata(dict(facts or {}))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     pq.write_table(checked, temporary, compression="zstd")

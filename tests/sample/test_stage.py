@@ -82,15 +82,100 @@ def test_a_finished_shard_is_kept(
     assert tables.read(tmp_path / "samples", tables.SAMPLES).num_rows == 18
 
 
-def test_other_settings_begin_anew(models: dict[str, str], config: SampleConfig, tmp_path: Path) -> None:
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The models that were loaded to draw with."""
+    found: list[str] = []
+    load = sampler.load
+
+    def noted(model: str, place: str, device: torch.device, vae: str | None) -> object:
+        found.append(model)
+        return load(model, place, device, vae)
+
+    monkeypatch.setattr(sampler, "load", noted)
+    return found
+
+
+def shards(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.parquet")}
+
+
+def test_one_arm_more_draws_its_pictures_alone(
+    models: dict[str, str], config: SampleConfig, tmp_path: Path, loaded: list[str]
+) -> None:
+    few = {name: models[name] for name in ("reference", "sft-0")}
+    stage.run(config, models=few, out=tmp_path / "a")
+    loaded.clear()
+    summary = stage.run(config, models=models, out=tmp_path / "a")
+    assert loaded == [models["dedpo-0"]]
+    assert (summary["drawn"], summary["carried_over"]) == (6, 12)
+    stage.run(config, models=models, out=tmp_path / "anew")
+    assert shards(tmp_path / "a") == shards(tmp_path / "anew")
+    summary = stage.run(config, models=few, out=tmp_path / "a")
+    assert (summary["drawn"], summary["carried_over"]) == (0, 12)
+    assert set(shards(tmp_path / "a")) == {"samples-reference.parquet", "samples-sft-0.parquet"}
+
+
+def test_a_policy_that_was_trained_anew_is_drawn_anew(
+    models: dict[str, str], config: SampleConfig, tmp_path: Path, loaded: list[str]
+) -> None:
+    stage.run(config, models=models, out=tmp_path / "a")
+    loaded.clear()
+    changed = models | {"sft-0": models["dedpo-0"]}
+    assert stage.run(config, models=changed, out=tmp_path / "a")["drawn"] == 6
+    assert loaded == [models["dedpo-0"]]
+    found = {name: pixels(tmp_path / f"a/samples-{name}.parquet") for name in ("sft-0", "dedpo-0")}
+    for key, picture in found["dedpo-0"].items():
+        np.testing.assert_array_equal(picture, found["sft-0"][key])
+
+
+def test_prompts_after_the_others_leave_full_batches(
+    models: dict[str, str], config: SampleConfig, tmp_path: Path
+) -> None:
     one = {"reference": models["reference"]}
     stage.run(config, models=one, out=tmp_path / "a")
-    partial = tmp_path / "b.partial"
-    partial.mkdir()
-    shutil.copy(tmp_path / "a/samples-reference.parquet", partial)
-    os.utime(partial / "samples-reference.parquet", (1, 1))
-    stage.run(config, models=one, out=tmp_path / "b")
-    assert (tmp_path / "b/samples-reference.parquet").stat().st_mtime > 1
+    path = Path(config.prompts)
+    path.write_text(f"{path.read_text()}one more\nand another\n")
+    summary = stage.run(config, models=one, out=tmp_path / "a")
+    # Batches of 4: of 6 pictures the first 4 stay, and the other 2 are drawn with the 4 new ones.
+    assert (summary["drawn"], summary["carried_over"]) == (6, 4)
+    stage.run(config, models=one, out=tmp_path / "anew")
+    assert shards(tmp_path / "a") == shards(tmp_path / "anew")
+
+
+def test_what_a_killed_run_has_drawn_outlives_another_request(
+    models: dict[str, str], config: SampleConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = {name: models[name] for name in ("reference", "dedpo-0")}
+    load = sampler.load
+    with monkeypatch.context() as patch:
+        patch.setattr(sampler, "load", lambda m, *a: load(m, *a) if m != models["dedpo-0"] else 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            stage.run(config, models=few, out=tmp_path / "a")
+    assert stage.run(config, models=models, out=tmp_path / "a")["carried_over"] == 6
+
+
+@pytest.mark.parametrize("change", [{"steps": 3}, {"guidance": 1.0}, {"batch_size": 3}, {"vae": True}])
+def test_other_settings_begin_anew(
+    change: dict[str, object], models: dict[str, str], config: SampleConfig, tmp_path: Path
+) -> None:
+    one = {"reference": models["reference"]}
+    stage.run(config, models=one, out=tmp_path / "a")
+    if "vae" in change:
+        change = {"vae": f"{models['dedpo-0']}/vae"}
+    other = config.model_copy(update=change)
+    assert stage.run(other, models=one, out=tmp_path / "a")["carried_over"] == 0
+    assert stage.run(other, models=one, out=tmp_path / "a")["carried_over"] == 6
+
+
+def test_a_damaged_shard_is_drawn_again(models: dict[str, str], config: SampleConfig, tmp_path: Path) -> None:
+    one = {"reference": models["reference"]}
+    stage.run(config, models=one, out=tmp_path / "a")
+    before = shards(tmp_path / "a")
+    for damage in (b"", b"PAR1", before["samples-reference.parquet"][:-9]):
+        (tmp_path / "a/samples-reference.parquet").write_bytes(damage)
+        assert stage.run(config, models=one, out=tmp_path / "a")["drawn"] == 6
+        assert shards(tmp_path / "a") == before
 
 
 def test_the_same_run_gives_the_same_bytes(models: dict[str, str], config: SampleConfig, tmp_path: Path) -> None:

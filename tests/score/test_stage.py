@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from PIL import Image
 from dedpo import images, tables
 from dedpo.errors import UserError
 from dedpo.score import stage
+from dedpo.score.local import LocalScorer
 from dedpo.sections import ScoreConfig
+from dedpo.store import log_folder
 from dedpo.world import oracle, prompts
 from dedpo.world.render import SIZE, Images, render
 from dedpo.world.serve import listening
@@ -191,7 +194,9 @@ def test_an_interrupted_run_keeps_the_metrics_that_were_through(
                 stage.run(everything(url), samples=samples, out=out)
         quiet = stage.run(everything(url), samples=samples, out=tmp_path / "quiet")
     # The oracle is gone, and is not asked again.
-    assert stage.run(everything(url), samples=samples, out=out) == quiet
+    resumed = stage.run(everything(url), samples=samples, out=out)
+    assert resumed == quiet | {"measured": 4 * len(ASKED), "carried_over": 4 * len(ASKED)}
+    assert (out / "scores.parquet").read_bytes() == (tmp_path / "quiet" / "scores.parquet").read_bytes()
 
 
 def test_a_value_that_is_no_number_names_its_sample(samples: Path, tmp_path: Path) -> None:
@@ -224,3 +229,66 @@ def test_missing_weights_are_found_before_the_oracle_is_asked(samples: Path, tmp
     config = everything("http://127.0.0.1:9", clip=str(tmp_path / "none"))
     with pytest.raises(UserError, match="^score.clipscore_model: .*none: nothing is there"):
         stage.run(config, samples=samples, out=tmp_path / "scores")
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many pictures each call of a local model got."""
+    found: list[int] = []
+    score = LocalScorer.score
+
+    def noted(self: LocalScorer, pictures: Any, prompts: Any) -> Any:
+        found.append(len(pictures))
+        return score(self, pictures, prompts)
+
+    monkeypatch.setattr(LocalScorer, "score", noted)
+    return found
+
+
+@pytest.mark.parametrize("is_clone", [False, True])
+def test_one_model_more_is_scored_alone(
+    url: str, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_clone: bool
+) -> None:
+    out = tmp_path / "scores"
+    stage.run(everything(url), samples=samples, out=out)
+    if is_clone:
+        shutil.rmtree(log_folder(out))
+    write(samples, "sft-0", [sample("dedpo-0", i) | {"model": "sft-0"} for i in range(5)])
+    new = render(ASKED, np.random.default_rng(9))
+    rows = [sample("x", i, images.encode_png(Image.fromarray(new[i]))) for i in range(len(ASKED))]
+    write(samples, "x", rows)
+    calls = counted(monkeypatch)
+    found = stage.run(everything(url), samples=samples, out=out)
+    # The pictures of sft-0 are those of dedpo-0.
+    assert (found["measured"], found["carried_over"]) == (4 * len(ASKED), 4 * (2 * len(ASKED) + 5))
+    assert sum(calls) == len(ASKED)
+    stage.run(everything(url), samples=samples, out=tmp_path / "anew")
+    assert (out / "scores.parquet").read_bytes() == (tmp_path / "anew" / "scores.parquet").read_bytes()
+
+
+def test_a_metric_more_measures_that_alone(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = counted(monkeypatch)
+    both = everything(None).model_copy(update={"metrics": ["clipscore", "pickscore"]})
+    stage.run(both.model_copy(update={"metrics": ["clipscore"]}), samples=samples, out=tmp_path / "a")
+    assert stage.run(both, samples=samples, out=tmp_path / "a")["measured"] == 2 * len(ASKED)
+    before = sum(calls)
+    assert stage.run(both, samples=samples, out=tmp_path / "a")["measured"] == 0
+    assert sum(calls) == before
+
+
+def test_other_weights_under_the_same_name_score_all(samples: Path, tmp_path: Path) -> None:
+    config = ScoreConfig(metrics=["clipscore"], clipscore_model=str(tmp_path / "clip"))
+    for scale in (1.0, 2.0):
+        tiny.write(tmp_path / "clip", log_scale=scale)
+        found = stage.run(config, samples=samples, out=tmp_path / "scores")
+        assert found["measured"] == 2 * len(ASKED)
+    slower = config.model_copy(update={"batch_size": 3, "concurrency": 1})
+    assert stage.run(slower, samples=samples, out=tmp_path / "scores")["measured"] == 0
+
+
+def test_an_oracle_that_the_settings_name_is_known_by_its_address(url: str, samples: Path, tmp_path: Path) -> None:
+    config = ScoreConfig(metrics=["adherence"], oracle_url=url)
+    stage.run(config, samples=samples, out=tmp_path / "scores")
+    with listening(app()) as other:
+        moved = config.model_copy(update={"oracle_url": other})
+        assert stage.run(moved, samples=samples, out=tmp_path / "scores")["carried_over"] == 0
+    assert stage.run(config, samples=samples, out=tmp_path / "scores")["measured"] == 0

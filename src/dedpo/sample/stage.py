@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from dedpo import origin, tables
 from dedpo.errors import UserError
-from dedpo.manifest import output_folder, write_json
-from dedpo.progress import progress
+from dedpo.manifest import input_hashes, output_folder, write_json
+from dedpo.progress import note, progress
+from dedpo.sample import store
 from dedpo.sections import SampleConfig
 
 if TYPE_CHECKING:
@@ -24,13 +24,15 @@ _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 def run(config: SampleConfig, *, models: dict[str, str], out: Path) -> dict[str, Any]:
     """Write `samples-<model>.parquet` for every model, and summary.json.
 
-    Killed and started again with the same settings and models, it keeps the shards that are finished.
+    Pictures that `out` holds, or that a killed run has left, are kept where they would come out the same: another model
+    beside the others, or more prompts after the others, draw only what is new.
 
     Args:
         models: name → diffusers folder or hub id, such as {'reference': 'models/shapes-sd', 'dedpo-0': …}.
 
     Returns:
-        the summary: models, prompts, seeds, pictures, duplicate_prompts_dropped, prompts_cut_at_token_limit.
+        the summary: models, prompts, seeds, pictures, drawn, carried_over, duplicate_prompts_dropped,
+        prompts_cut_at_token_limit.
 
     Raises:
         UserError: no usable prompts, a bad model name, a model that cannot be loaded or gives no finite pictures.
@@ -42,13 +44,24 @@ def run(config: SampleConfig, *, models: dict[str, str], out: Path) -> dict[str,
     here, on_hub = origin.split_models(named)
     inputs = {"prompts": Path(config.prompts)} | here
     settings = config.model_dump() | {"models": models}
-    with output_folder(out, stage="sample", config=settings, inputs=inputs, models=on_hub, resumable=True) as partial:
-        cut = _sample_models(config, models, prompts, partial)
+    with output_folder(
+        out,
+        stage="sample",
+        config=settings,
+        inputs=inputs,
+        models=on_hub,
+        resumable=True,
+        lasting="samples-*.parquet",
+    ) as partial:
+        contents = input_hashes(partial) | origin.hub_commits(on_hub)
+        cut, drawn = _sample_models(config, models, contents, prompts, partial, out)
         summary = {
             "models": sorted(models),
             "prompts": len(prompts),
             "seeds": config.seeds,
             "pictures": len(models) * len(prompts) * len(config.seeds),
+            "drawn": drawn,
+            "carried_over": len(models) * len(prompts) * len(config.seeds) - drawn,
             "duplicate_prompts_dropped": dropped,
             "prompts_cut_at_token_limit": cut,
         }
@@ -92,8 +105,47 @@ def _check_models(models: dict[str, str], config: SampleConfig) -> None:
         raise UserError(f"sample.seeds holds a value twice: {config.seeds}; the second would repeat its pictures")
 
 
-def _sample_models(config: SampleConfig, models: dict[str, str], prompts: list[str], partial: Path) -> int:
-    """Write the shards that are missing; return how many prompts the first model cuts at its token limit."""
+@dataclass(frozen=True)
+class _Shard:
+    """One model's pictures: what of them is there already, and where."""
+
+    file: str
+    mark: str | None
+    source: Path
+    kept: list[Request]
+    is_whole: bool
+
+
+def _shard(
+    name: str,
+    contents: Mapping[str, Any],
+    config: SampleConfig,
+    device: str,
+    requests: Sequence[Request],
+    folders: Sequence[Path],
+) -> _Shard:
+    file = f"samples-{name}.parquet"
+    mark = store.made_from(config, contents[f"model {name}"], contents.get("vae"), device)
+    found = {folder / file: store.kept(folder / file, mark, requests, config.batch_size) for folder in folders}
+    source = max(found, key=lambda path: len(found[path]))
+    kept = found[source]
+    is_whole = len(kept) == len(requests) == tables.count_rows(source) if kept else False
+    return _Shard(file, mark, source, kept, is_whole)
+
+
+def _sample_models(
+    config: SampleConfig,
+    models: dict[str, str],
+    contents: Mapping[str, Any],
+    prompts: list[str],
+    partial: Path,
+    out: Path,
+) -> tuple[int, int]:
+    """Write every shard; return how many prompts a model cuts at its token limit, and how many pictures were drawn.
+
+    Args:
+        contents: what is known of the content of 'model <name>' and 'vae'.
+    """
     from dedpo import diffusion
     from dedpo.device import choose_device
     from dedpo.sample import sampler
@@ -103,43 +155,43 @@ def _sample_models(config: SampleConfig, models: dict[str, str], prompts: list[s
         diffusion.check_name(source, f"model '{name}'")
     device = choose_device(config.device)
     requests = [sampler.Request(prompt, seed) for prompt in prompts for seed in config.seeds]
-    shards = {name: partial / f"samples-{name}.parquet" for name in models}
-    waiting = [name for name, shard in shards.items() if not shard.is_file()]
-    done = (len(models) - len(waiting)) * len(requests)
+    shards = {name: _shard(name, contents, config, device.type, requests, [partial, out]) for name in models}
+    for stray in set(partial.glob("samples-*.parquet")) - {partial / shard.file for shard in shards.values()}:
+        stray.unlink()
+    total, done = len(models) * len(requests), sum(len(shard.kept) for shard in shards.values())
+    if done:
+        note(f"sample: {done} of {total} pictures are kept from earlier runs, {total - done} to draw")
     cut = None
-    with progress(f"sampling {len(models)} models", len(models) * len(requests), done) as advance:
+    with progress(f"sampling {len(models)} models", total, done) as advance:
         # One whole pipeline a model: loading takes a fraction of what sampling takes, and nothing is shared by mistake.
-        for name in waiting:
-            pipeline = sampler.load(models[name], f"model '{name}'", device, config.vae)
-            try:
-                table = _pictures(name, requests, sampler.sample(pipeline, requests, config), advance)
-            except UserError as error:
-                raise UserError(f"model '{name}' ({models[name]}): {error}") from None
-            tables.write(table, tables.SAMPLES, shards[name])
-            cut = len(diffusion.too_long(pipeline, prompts)) if cut is None else cut
+        for name, shard in shards.items():
+            target = partial / shard.file
+            if shard.source == target and shard.is_whole:
+                continue
+            pictures = store.read(shard.source, shard.kept) if shard.kept else {}
+            if missing := [request for request in requests if request not in pictures]:
+                pipeline = sampler.load(models[name], f"model '{name}'", device, config.vae)
+                try:
+                    pictures |= _pictures(name, missing, sampler.sample(pipeline, missing, config), advance)
+                except UserError as error:
+                    raise UserError(f"model '{name}' ({models[name]}): {error}") from None
+                cut = len(diffusion.too_long(pipeline, prompts)) if cut is None else cut
+            store.write(name, requests, pictures, shard.mark, target)
         if cut is None:
             name = next(iter(models))
             cut = len(diffusion.too_long(diffusion.load(models[name], f"model '{name}'"), prompts))
-    return cut
+    return cut, total - done
 
 
-def _pictures(model: str, requests: Sequence[Request], pictures: Any, advance: Callable[[str], None]) -> pa.Table:
+def _pictures(
+    model: str, requests: Sequence[Request], pictures: Iterator[Any], advance: Callable[[str], None]
+) -> dict[tuple[str, int], bytes]:
     from PIL import Image
 
     from dedpo.images import encode_png
-    from dedpo.sample.sampler import prompt_id
 
-    encoded = []
-    for array in pictures:
-        encoded.append({"bytes": encode_png(Image.fromarray(array)), "path": None})
+    encoded: dict[tuple[str, int], bytes] = {}
+    for request, array in zip(requests, pictures, strict=True):
+        encoded[request] = encode_png(Image.fromarray(array))
         advance(model)
-    return pa.table(
-        {
-            "model": [model] * len(requests),
-            "prompt_id": [prompt_id(r.prompt) for r in requests],
-            "seed": [r.seed for r in requests],
-            "prompt": [r.prompt for r in requests],
-            "image": pa.array(encoded, tables.IMAGE),
-        },
-        schema=tables.SAMPLES.schema,
-    )
+    return encoded

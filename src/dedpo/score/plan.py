@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Final
 
+import dedpo
 from dedpo.errors import UserError
 from dedpo.hub import check_name
 from dedpo.sections import Metric, ScoreConfig
@@ -81,6 +83,29 @@ def _model(metric: Metric, config: ScoreConfig) -> Model:
             if (Path(weights) / "config.json").is_file():
                 return Model(weights, weights, True, place, place)
             return Model(f"{weights}/{HPSV2_FILES[metric]}", config.hpsv2_base, True, place, "score.hpsv2_base")
+
+
+def identity(config: ScoreConfig, metric: Metric, weights: Mapping[str, object]) -> dict[str, object]:
+    """What makes two measurements of one picture the same, but for round-off.
+
+    Args:
+        weights: what is known of the content of each of `named_models`.
+    """
+    if metric in ORACLE:
+        # An oracle has no name but its address. One that the environment gives may move, as a server's port does.
+        return {"oracle": config.oracle_url}
+    model = _model(metric, config)
+    names = [model.weights, model.processor, *([config.aesthetic_head] if metric == "aesthetic" else [])]
+    # transformers prepares the pictures, and dedpo has the formulas.
+    versions = {"dedpo": dedpo.__version__, "transformers": _transformers()}
+    return {"weights": [weights[name] for name in names], "precision": config.precision, **versions}
+
+
+def _transformers() -> str | None:
+    try:
+        return metadata.version("transformers")
+    except metadata.PackageNotFoundError:  # told, with the remedy, where it is needed
+        return None
 
 
 def named_models(config: ScoreConfig) -> dict[str, str | None]:

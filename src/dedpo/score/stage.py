@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +17,13 @@ from PIL import Image
 from dedpo import origin, tables
 from dedpo.errors import UserError, excerpt
 from dedpo.images import data_url, decode
-from dedpo.manifest import output_folder, write_json
-from dedpo.progress import Advance, progress
+from dedpo.manifest import input_hashes, output_folder, write_json
+from dedpo.progress import Advance, note, progress
 from dedpo.score import plan
 from dedpo.score.plan import Model
+from dedpo.score.store import Key, Score, Store, shown
 from dedpo.sections import Metric, ScoreConfig
+from dedpo.store import adopt, log_folder
 from dedpo.workers import run_all
 
 if TYPE_CHECKING:
@@ -30,14 +34,18 @@ KEY = [(name, "ascending") for name in tables.SCORES.key]
 Rows = list[dict[str, Any]]
 
 
-def run(config: ScoreConfig, *, samples: Path, out: Path, max_pixels: int = 40_000_000) -> dict[str, Any]:
+def run(
+    config: ScoreConfig, *, samples: Path, out: Path, max_pixels: int = 40_000_000, log: Path | None = None
+) -> dict[str, Any]:
     """Write scores.parquet, sorted by its key: one row for each sample and asked metric.
 
-    Killed and started again with the same settings and samples, it keeps the metrics of every model that was through.
+    A picture that was scored for its prompt by the same weights, in whichever run, keeps its value: killed and started
+    again, or with another model or metric beside the others, only what is new is scored.
 
     Args:
         samples: folder with shards of the samples table.
         max_pixels: a larger sample is refused by the models that run here.
+        log: the folder of all values, which several runs may share; None: `<out>.answers`.
 
     Returns:
         the content of summary.json: counts and each model's mean of each metric.
@@ -46,62 +54,95 @@ def run(config: ScoreConfig, *, samples: Path, out: Path, max_pixels: int = 40_0
         UserError: no oracle is named or it cannot be reached, weights cannot be had, or a sample has no finite value
             (names model, prompt and seed).
     """
-    count = tables.count_rows(samples)
+    log = log or log_folder(out)
+    # Over all shards: no sample is there twice.
+    tables.read(samples, tables.SAMPLES, list(tables.SAMPLES.key))
     here, on_hub = origin.split_models(plan.named_models(config))
     inputs = {"samples": samples} | here
-    with output_folder(
-        out,
-        stage="score",
-        config=config.model_dump(),
-        inputs=inputs,
-        models=on_hub,
-        resumable=True,
-        changeable=["concurrency", "timeout"],
-    ) as partial:
-        parts = []
-        if asked := plan.oracle_metrics(config):
-            part = _part(partial, asked)
-            if not part.is_file():
-                _keep(asyncio.run(_score_at_oracle(config, samples, count)), part)
-            parts.append(part)
-        for model, asked in plan.models(config).items():
-            part = _part(partial, asked)
-            if not part.is_file():
-                _keep(_score_here(config, model, asked, samples, count, max_pixels), part)
-            parts.append(part)
-        scores = pa.concat_tables([tables.read(part, tables.SCORES) for part in parts]).sort_by(KEY)
-        summary = {"samples": count, "means": _means(scores)}
+    with output_folder(out, stage="score", config=config.model_dump(), inputs=inputs, models=on_hub) as partial:
+        adopt(out, log)
+        pictures = shown(samples)
+        weights = input_hashes(partial) | origin.hub_commits(on_hub)
+        with ExitStack() as stack:
+            stores = {
+                metric: stack.enter_context(
+                    Store(log, metric, plan.identity(config, metric, weights), pictures.values())
+                )
+                for metric in config.metrics
+            }
+            total = len(pictures) * len(stores)
+            kept = sum(store.is_answered(picture) for store in stores.values() for picture in pictures.values())
+            if kept:
+                note(f"score: {kept} of {total} scores are kept from earlier runs, {total - kept} to measure ({log})")
+            if asked := plan.oracle_metrics(config):
+                batches = _Waiting(samples, BATCH, pictures, {m: stores[m] for m in asked})
+                asyncio.run(_score_at_oracle(config, samples, batches))
+            for model, asked in plan.models(config).items():
+                batches = _Waiting(samples, config.batch_size, pictures, {m: stores[m] for m in asked})
+                _score_here(config, model, samples, batches, max_pixels)
+            rows = [
+                dict(zip(tables.SAMPLES.key, key, strict=True)) | {"metric": m, "value": store.answers[picture,].value}
+                for m, store in stores.items()
+                for key, picture in pictures.items()
+            ]
+            for store in stores.values():
+                store.write(partial, sorted(store.answers))
+        scores = pa.Table.from_pylist(rows, schema=tables.SCORES.schema).sort_by(KEY)
+        summary = {"samples": len(pictures), "measured": total - kept, "carried_over": kept, "means": _means(scores)}
         tables.write(scores, tables.SCORES, partial / "scores.parquet")
         write_json(partial / "summary.json", summary)
     return summary
 
 
-def _part(folder: Path, metrics: Sequence[Metric]) -> Path:
-    """Where one model's finished scores wait for the others': a working file, see `manifest.output_folder`."""
-    return folder / f".{'+'.join(metrics)}.parquet"
+@dataclass(frozen=True)
+class _Waiting:
+    """The samples that lack a score of one of some metrics, by `size` of which some may be left out."""
+
+    samples: Path
+    size: int
+    pictures: Mapping[Key, str]
+    stores: Mapping[Metric, Store]
+
+    def picture(self, row: Mapping[str, Any]) -> str:
+        """What the stores know the sample by."""
+        return self.pictures[row["model"], row["prompt_id"], row["seed"]]
+
+    def is_waiting(self, row: Mapping[str, Any]) -> bool:
+        return not all(store.is_answered(self.picture(row)) for store in self.stores.values())
+
+    def count(self) -> int:
+        return sum(not all(s.is_answered(p) for s in self.stores.values()) for p in self.pictures.values())
+
+    def __iter__(self) -> Iterator[Rows]:
+        # Cut as if none were left out: another model more is scored in the batches of a run in one go, to the last bit.
+        for shard in tables.iterate(self.samples, tables.SAMPLES):
+            for chunk in shard.to_batches(max_chunksize=self.size):
+                if rows := [row for row in chunk.to_pylist() if self.is_waiting(row)]:
+                    yield rows
+
+    def add(self, row: Mapping[str, Any], values: Mapping[Any, float]) -> None:
+        for metric, store in self.stores.items():
+            if not store.is_answered(self.picture(row)):
+                store.add(Score(self.picture(row), values[metric]))
 
 
-def _keep(rows: Rows, part: Path) -> None:
-    tables.write(pa.Table.from_pylist(rows, schema=tables.SCORES.schema), tables.SCORES, part)
-
-
-async def _score_at_oracle(config: ScoreConfig, samples: Path, count: int) -> Rows:
+async def _score_at_oracle(config: ScoreConfig, samples: Path, waiting: _Waiting) -> None:
     from dedpo.score.oracle import Oracle
 
-    rows: Rows = []
-    batches = _batches(samples, BATCH)
+    if not (count := waiting.count()):
+        return
+    batches = iter(waiting)
     async with Oracle(config) as oracle:
         with progress(f"scoring {count} samples at the oracle", count) as advance:
             # The workers share one iterator, so no more pictures are in memory than are being asked about.
-            await run_all(_ask(oracle, batches, samples, rows, advance) for _ in range(config.concurrency))
-    return rows
+            await run_all(_ask(oracle, batches, samples, waiting, advance) for _ in range(config.concurrency))
 
 
-async def _ask(oracle: Oracle, batches: Iterator[Rows], samples: Path, rows: Rows, advance: Advance) -> None:
+async def _ask(oracle: Oracle, batches: Iterator[Rows], samples: Path, waiting: _Waiting, advance: Advance) -> None:
     for batch in batches:
         items = [_item(row, samples) for row in batch]
         for row, scores in zip(batch, await oracle.score(items), strict=True):
-            rows += [_key(row) | {"metric": metric, "value": value} for metric, value in scores.items()]
+            waiting.add(row, scores)
             advance("")
 
 
@@ -115,23 +156,21 @@ def _item(row: dict[str, Any], samples: Path) -> Item:
     return Item((row["model"], row["prompt_id"], row["seed"]), row["prompt"], image)
 
 
-def _score_here(
-    config: ScoreConfig, model: Model, metrics: Sequence[Metric], samples: Path, count: int, max_pixels: int
-) -> Rows:
+def _score_here(config: ScoreConfig, model: Model, samples: Path, waiting: _Waiting, max_pixels: int) -> None:
     from dedpo.score.local import LocalScorer
 
-    prompts = tables.read(samples, tables.SAMPLES, columns=[*tables.SAMPLES.key, "prompt"]).column("prompt")
-    scorer = LocalScorer(config, model, metrics, prompts.to_pylist())
-    rows: Rows = []
+    if not (count := waiting.count()):
+        return
+    table = tables.read(samples, tables.SAMPLES, columns=[*tables.SAMPLES.key, "prompt"])
+    prompts = [row["prompt"] for row in table.to_pylist() if waiting.is_waiting(row)]
+    scorer = LocalScorer(config, model, list(waiting.stores), prompts)
     with progress(f"scoring {count} samples with {model.weights}", count) as advance:
-        for batch in _batches(samples, config.batch_size):
+        for batch in waiting:
             pictures = [_picture(row, samples, max_pixels) for row in batch]
             scored = scorer.score(pictures, [row["prompt"] for row in batch])
             for i, row in enumerate(batch):
-                values = {metric: scored[metric][i] for metric in metrics}
-                rows += [_key(row) | {"metric": m, "value": _finite(v, m, row, model)} for m, v in values.items()]
+                waiting.add(row, {m: _finite(values[i], m, row, model) for m, values in scored.items()})
                 advance("")
-    return rows
 
 
 def _picture(row: dict[str, Any], samples: Path, max_pixels: int) -> Image.Image:
@@ -148,16 +187,6 @@ def _finite(value: float, metric: Metric, row: dict[str, Any], model: Model) -> 
             f"('{excerpt(row['prompt'])}'), seed {row['seed']} is {value}; try score.precision fp32, or other weights"
         )
     return value
-
-
-def _batches(samples: Path, size: int) -> Iterator[Rows]:
-    for shard in tables.iterate(samples, tables.SAMPLES):
-        for chunk in shard.to_batches(max_chunksize=size):
-            yield chunk.to_pylist()
-
-
-def _key(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in tables.SAMPLES.key}
 
 
 def _bad_picture(row: dict[str, Any], samples: Path, error: ValueError) -> UserError:

@@ -1,0 +1,98 @@
+"""Pictures that were drawn before: in another run's output, or in what a killed run has left."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import dedpo
+from dedpo import tables
+from dedpo.errors import UserError
+from dedpo.sections import SampleConfig
+
+if TYPE_CHECKING:
+    from dedpo.sample.sampler import Request
+
+MADE_FROM: Final = "made_from"
+# Which pictures there are, but not what one looks like; `device` is told apart by what it stands for.
+_WHICH: Final = {"prompts", "seeds", "vae", "device"}
+
+
+def made_from(config: SampleConfig, model: Any, vae: Any, device: str) -> str | None:
+    """A hash of all that decides a model's pictures but prompt and seed; None if a model's content is not known.
+
+    Args:
+        model, vae: what is known of their content; `vae` may be there without any.
+    """
+    contents = [content.get("commit") if isinstance(content, dict) else content for content in (model, vae)]
+    if contents[0] is None or (vae is not None and contents[1] is None):
+        return None
+    versions = [metadata.version(name) for name in ("torch", "diffusers", "transformers")]
+    decisive = [contents, config.model_dump(mode="json", exclude=_WHICH), device, dedpo.__version__, versions]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def kept(shard: Path, mark: str | None, requests: Sequence[Request], batch: int) -> list[Request]:
+    """Those of `requests` whose pictures in a shard would come out the same to the bit; none if it is not there.
+
+    They are whole batches: who else is in a batch may change a picture's last bits. Prompts that were added at the end
+    leave all full batches before them.
+
+    Args:
+        mark: from `made_from`.
+    """
+    if mark is None or _mark(shard) != mark:
+        return []
+    try:
+        rows = tables.read(shard, tables.SAMPLES, ["prompt", "seed"]).to_pylist()
+    except UserError:  # damaged: what it held is drawn again
+        return []
+    pictures = [(row["prompt"], row["seed"]) for row in rows]
+    drawn = {tuple(pictures[i : i + batch]) for i in range(0, len(pictures), batch)}
+    groups = [requests[i : i + batch] for i in range(0, len(requests), batch)]
+    return [request for group in groups if tuple(group) in drawn for request in group]
+
+
+def read(shard: Path, requests: Collection[Request]) -> dict[tuple[str, int], bytes]:
+    """The encoded pictures of some requests."""
+    wanted = set(requests)
+    found: dict[tuple[str, int], bytes] = {}
+    for chunk in tables.read(shard, tables.SAMPLES).to_batches(max_chunksize=64):
+        for row in chunk.to_pylist():
+            if (row["prompt"], row["seed"]) in wanted:
+                found[row["prompt"], row["seed"]] = row["image"]["bytes"] or b""
+    return found
+
+
+def write(
+    model: str, requests: Sequence[Request], pictures: Mapping[tuple[str, int], bytes], mark: str | None, path: Path
+) -> None:
+    """A shard of the samples table, which says what its pictures were made from."""
+    from dedpo.sample.sampler import prompt_id
+
+    table = pa.table(
+        {
+            "model": [model] * len(requests),
+            "prompt_id": [prompt_id(r.prompt) for r in requests],
+            "seed": [r.seed for r in requests],
+            "prompt": [r.prompt for r in requests],
+            "image": pa.array([{"bytes": pictures[r], "path": None} for r in requests], tables.IMAGE),
+        },
+        schema=tables.SAMPLES.schema,
+    )
+    tables.write(table, tables.SAMPLES, path, {MADE_FROM: mark} if mark else None)
+
+
+def _mark(shard: Path) -> str | None:
+    try:
+        found = pq.read_schema(shard).metadata or {}
+    except (OSError, pa.ArrowInvalid):
+        return None
+    return found.get(MADE_FROM.encode(), b"").decode() or None
