@@ -6,20 +6,12 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from dedpo.request_fields import RequestFields
+
 Arm = Literal[
-    "sft",
-    "dpo_human",
-    "dpo_all_human",
-    "dpo_synthetic",
-    "dpo_synthetic_split",
-    "cdpo",
-    "rdpo",
-    "dedpo",
-    "dedpo_tuned",
-    "dedpo_ipo",
-    "self_training",
-    "self_training_split",
-]
+    "sft", "dpo_human", "dpo_all_human", "dpo_synthetic", "dpo_synthetic_split", "cdpo", "rdpo", "dedpo", "dedpo_tuned",
+    "dedpo_ipo", "self_training", "self_training_split",
+]  # fmt: skip
 ARMS: tuple[Arm, ...] = get_args(Arm)
 Metric = Literal["human_oracle", "adherence", "clipscore", "pickscore", "aesthetic", "hpsv2.0", "hpsv2.1"]
 
@@ -90,11 +82,15 @@ class LabelConfig(Section):
     concurrency: int = Field(16, ge=1)
     """Requests in flight."""
     max_retries: int = Field(4, ge=0)
-    """Retries of one request on 408, 409, 429, 5xx and lost connections, with growing pauses."""
+    """Retries of one request on 408, 409, 500, 504 and lost connections, with growing pauses."""
+    max_wait: float = Field(1200.0, ge=0)
+    """Seconds without any answer for which a busy endpoint (429, 503, loading) is waited for."""
     timeout: float = Field(120.0, gt=0)
     """Seconds for one request."""
     max_failures: float = Field(0.05, ge=0, le=1)
     """Share of pairs without an answer above which the stage fails (what was answered is kept)."""
+    request: RequestFields = {}
+    """Fields of the request beside ours, such as {max_completion_tokens: 4000}; null: do not send it."""
 
 
 class BiasConfig(Section):

@@ -26,10 +26,13 @@ class Tally:
     _failed: set[str] = field(default_factory=set)
     _errors: Counter[str] = field(default_factory=Counter)
     _example: dict[str, str] = field(default_factory=dict)
+    _advice: dict[str, str] = field(default_factory=dict)
     _in_a_row: int = 0
+    _counted: int = 0
 
-    def count(self, unit: str, error: str | None) -> None:
-        """Take one more answer about `unit` into account."""
+    def count(self, unit: str, error: str | None, advice: str = "") -> None:
+        """Take one more answer about `unit` into account; `advice` says what helps if many fail like this one."""
+        self._counted += 1
         if error is None:
             self.has_success = True
             self._in_a_row = 0
@@ -39,6 +42,7 @@ class Tally:
         kind = reason(error)
         self._errors[kind] += 1
         self._example.setdefault(kind, error)
+        self._advice.setdefault(kind, advice)
 
     @property
     def failed(self) -> int:
@@ -52,18 +56,27 @@ class Tally:
 
     @property
     def is_hopeless(self) -> bool:
-        """Nothing but failures for a while, in a run that has had no success or has already failed too often."""
+        """No use to go on: mostly failures, or nothing else for a while in a run that has failed too often already."""
         is_lost = not self.has_success or self.failed > self.max_failures * self.total
-        return is_lost and self._in_a_row >= HOPELESS_AFTER
+        return self._is_mostly_lost or (is_lost and self._in_a_row >= HOPELESS_AFTER)
+
+    @property
+    def _is_mostly_lost(self) -> bool:
+        # So large a share is no matter of single questions, and the rest would cost as much as the first.
+        share = max(0.5, self.max_failures)
+        return self._counted >= HOPELESS_AFTER and self._errors.total() > share * self._counted
 
     def complaint(self, log: Path) -> str:
         """One line for the user; call it where `is_exceeded`."""
         kind, times = self._errors.most_common(1)[0]
-        given_up = f", given up after {self._in_a_row} failures in a row" if self.is_hopeless else ""
+        given_up = f", given up after {self._counted} answers" if self._is_mostly_lost else ""
+        if self.is_hopeless and self._in_a_row >= HOPELESS_AFTER:
+            given_up = f", given up after {self._in_a_row} failures in a row"
+        advice = f"; {self._advice[kind]}" if self._advice[kind] else ""
         return (
             f"{self.stage}: {self.failed} of {self.total} {self.units} got no answer{given_up} "
             f"({self.stage}.max_failures allows {self.max_failures:.1%}), most often ({times}×): "
-            f"{self._example[kind]}; what was answered is kept in {log}: run again to go on, or raise "
+            f"{self._example[kind]}{advice}; what was answered is kept in {log}: run again to go on, or raise "
             f"{self.stage}.max_failures"
         )
 

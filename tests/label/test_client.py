@@ -54,10 +54,10 @@ def refuses(status: int, message: str = "no") -> Response:
 
 def ask(url: str | None, **settings: Any) -> Reply:
     async def go() -> Reply:
-        client = Client(LabelConfig(base_url=url, model="vlm-7b", **settings))
+        client = Client(LabelConfig(base_url=url, model="vlm-7b", **settings), QUESTION.choices)
         try:
             await client.check()
-            return await client.ask(MESSAGES, QUESTION.choices)
+            return await client.ask(MESSAGES)
         finally:
             await client.close()
 
@@ -77,10 +77,10 @@ def test_the_request_is_what_vllm_expects() -> None:
     assert body.pop("messages") == MESSAGES
     assert body == {
         "model": "vlm-7b",
-        "max_tokens": 1,
+        "max_tokens": 16,
         "temperature": 0,
         "logprobs": True,
-        "top_logprobs": 5,
+        "top_logprobs": 20,
         "structured_outputs": {"choice": ["A", "B"]},
     }
     assert seen[0]["headers"]["authorization"] == f"Bearer {KEY}"
@@ -92,8 +92,8 @@ def test_busy_and_broken_moments_are_waited_out_and_counted() -> None:
 
 
 def test_a_request_that_keeps_failing_is_an_error_with_its_attempts() -> None:
-    with endpoint(lambda *_: refuses(503, "overloaded\nby \x1b[1mfar")) as (url, seen):
-        assert ask(url, max_retries=2) == Reply(None, None, 3, "HTTP 503: overloaded by [1mfar")
+    with endpoint(lambda *_: refuses(500, "broken\nby \x1b[1mfar")) as (url, seen):
+        assert ask(url, max_retries=2) == Reply(None, None, 3, "HTTP 500: broken by [1mfar")
     assert len(seen) == 3
 
 
@@ -193,7 +193,7 @@ def test_only_loopback_does_without_a_key(monkeypatch: pytest.MonkeyPatch) -> No
         assert ask(url).error is None
     assert seen[0]["headers"]["authorization"] == "Bearer EMPTY"
     for host in ("localhost", "[::1]", "127.0.0.2"):
-        assert Client(LabelConfig(base_url=f"http://{host}:8000/v1")).model
+        assert Client(LabelConfig(base_url=f"http://{host}:8000/v1"), QUESTION.choices).model
     with pytest.raises(UserError, match=r"\$OPENAI_API_KEY: not set"):
         ask("https://api.example.com/v1")
 

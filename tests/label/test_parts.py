@@ -19,7 +19,7 @@ from dedpo.label import stage
 from dedpo.manifest import fingerprint, read_manifest
 from dedpo.world.serve import listening
 from dedpo.world.server import app
-from tests.label.test_stage import N, drawn, png, says, scripted, settings
+from tests.label.test_stage import N, drawn, looks, png, says, scripted, settings
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +68,8 @@ def test_parts_together_are_the_same_bytes(world: str, pairs: Path, tmp_path: Pa
 def test_a_part_asks_about_its_own_pairs_only(pairs: Path, tmp_path: Path) -> None:
     asked = []
 
-    def answer(n: int, _: str) -> Response:
+    def answer(n: int, _: str) -> None:
         asked.append(n)
-        return says("A")
 
     with scripted(answer) as url:
         stage.run(settings(url), pairs=pairs, out=tmp_path / "part", shards=["08.parquet"])
@@ -81,8 +80,8 @@ def test_failures_are_allowed_over_all_pairs_and_not_over_a_part(pairs: Path, tm
     odd = {p.text for p in drawn()[0][:2]}
     assert sum(p.text in odd for p in drawn()[0]) == 2, "both in the first shard"
 
-    def answer(_: int, prompt: str) -> Response:
-        return says("?") if prompt in odd else says("B")
+    def answer(_: int, prompt: str) -> Response | None:
+        return says("?") if prompt in odd else None
 
     with scripted(answer) as url:
         parts = in_parts(url, pairs, tmp_path, 5, max_failures=0.05)
@@ -97,7 +96,7 @@ def test_failures_are_allowed_over_all_pairs_and_not_over_a_part(pairs: Path, tm
 
 
 def test_parts_that_do_not_fit_are_refused(pairs: Path, tmp_path: Path) -> None:
-    with scripted(lambda *_: says("A")) as url:
+    with scripted(looks) as url:
         config = settings(url)
         parts = in_parts(url, pairs, tmp_path)
         stage.run(settings(url, model="other"), pairs=pairs, out=tmp_path / "other", shards=["00.parquet"])

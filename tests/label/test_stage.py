@@ -37,7 +37,9 @@ from dedpo.world.server import app
 
 KEY = "sk-very-secret-0123456789"
 N = 40
-Answer = Callable[[int, str], Response]
+# A letter stands for a model that looks: the answer if the pictures are shown in their bytes' order, and the other one
+# if not. None is the same as 'A'.
+Answer = Callable[[int, str], Response | str | None]
 
 
 def drawn() -> tuple[list[prompts.Prompt], Images, Images]:
@@ -82,8 +84,12 @@ def scripted(answer: Answer) -> Iterator[str]:
     count = iter(range(10**9))
 
     async def chat(request: Request) -> Response:
-        text = json.loads(await request.body())["messages"][1]["content"][0]["text"]
-        return answer(next(count), text.splitlines()[1])
+        parts = json.loads(await request.body())["messages"][1]["content"]
+        first, second = (p["image_url"]["url"] for p in parts if p["type"] == "image_url")
+        said = answer(next(count), parts[0]["text"].splitlines()[1])
+        if isinstance(said, Response):
+            return said
+        return says("A" if (first < second) == (said != "B") else "B")
 
     async def models(_: Request) -> Response:
         return JSONResponse({"object": "list", "data": []})
@@ -91,6 +97,10 @@ def scripted(answer: Answer) -> Iterator[str]:
     routes = [Route("/v1/chat/completions", chat, methods=["POST"]), Route("/v1/models", models)]
     with listening(Starlette(routes=routes)) as url:
         yield f"{url}/v1"
+
+
+def looks(*_: object) -> None:
+    """Answers by the pictures, whichever is shown first."""
 
 
 def says(text: str) -> Response:
@@ -130,7 +140,7 @@ def test_both_orders_are_asked_and_always_mean_image_1(world: str, pairs: Path, 
         assert row["p_order_10"] == pytest.approx(1 - sigmoid(biased_vlm(prompt, y, x)), abs=1e-9)
         assert row["preference"] == pytest.approx((row["p_order_01"] + row["p_order_10"]) / 2)
         assert (row["annotator"], row["template"], row["error"]) == ("biased-vlm", "pairwise-v1", None)
-        assert row["on_answer_mass"] == pytest.approx(1)
+        assert row["on_answer_mass"] is None, "a constraint makes it 1 whatever the annotator thinks"
         assert row["attempts"] == 2
     bias = np.mean([r["p_order_01"] - r["p_order_10"] for r in rows])
     assert summary["position_bias"] == pytest.approx(bias)
@@ -150,10 +160,10 @@ def test_both_orders_are_asked_and_always_mean_image_1(world: str, pairs: Path, 
 
 
 def test_a_lean_to_the_first_picture_shows_as_negative_bias_and_cancels(pairs: Path, tmp_path: Path) -> None:
-    with scripted(lambda *_: says("A")) as url:
-        summary = stage.run(settings(url), pairs=pairs, out=tmp_path / "labels")
-    assert summary["position_bias"] == -1
-    assert {r["preference"] for r in labels(tmp_path / "labels")} == {0.5}
+    with scripted(lambda n, _: None if n % 2 else says("A")) as url:
+        summary = stage.run(settings(url, concurrency=1), pairs=pairs, out=tmp_path / "labels")
+    assert -1 < summary["position_bias"] < 0
+    assert {r["preference"] for r in labels(tmp_path / "labels")} <= {0.0, 0.5, 1.0}
     assert summary["mean_on_answer_mass"] is None
 
 
@@ -209,15 +219,14 @@ def test_stopped_midway_it_goes_on_and_ends_the_same(number: int, world: str, pa
 def test_a_resumed_run_asks_only_what_lacks_an_answer(pairs: Path, tmp_path: Path, monkeypatch: Any) -> None:
     # The address comes from the environment, as from 'dedpo world serve', whose port changes from run to run.
     out = tmp_path / "labels"
-    with scripted(lambda n, _: says("B") if n < 30 else refuses(500)) as url:
+    with scripted(lambda n, _: None if n < 30 else refuses(500)) as url:
         monkeypatch.setenv("OPENAI_BASE_URL", url)
         with pytest.raises(UserError, match="pairs got no answer"):
             stage.run(settings(None, concurrency=1, max_retries=0), pairs=pairs, out=out)
     numbers = []
 
-    def answer(n: int, _: str) -> Response:
+    def answer(n: int, _: str) -> None:
         numbers.append(n)
-        return says("B")
 
     with scripted(answer) as url:
         monkeypatch.setenv("OPENAI_BASE_URL", url)
@@ -229,7 +238,7 @@ def test_a_resumed_run_asks_only_what_lacks_an_answer(pairs: Path, tmp_path: Pat
 
 def test_killed_after_the_last_answer_it_needs_no_endpoint(pairs: Path, tmp_path: Path, monkeypatch: Any) -> None:
     out = tmp_path / "labels"
-    with scripted(lambda *_: says("A")) as url, monkeypatch.context() as patch:
+    with scripted(looks) as url, monkeypatch.context() as patch:
         monkeypatch.setenv("OPENAI_BASE_URL", url)
         patch.setattr(stage, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -240,8 +249,8 @@ def test_killed_after_the_last_answer_it_needs_no_endpoint(pairs: Path, tmp_path
 def test_failures_are_rows_with_a_reason(pairs: Path, tmp_path: Path) -> None:
     odd = drawn()[0][3].text
 
-    def answer(_: int, prompt: str) -> Response:
-        return says("Sorry, no.") if prompt == odd else says("A")
+    def answer(_: int, prompt: str) -> Response | None:
+        return says("Sorry, no.") if prompt == odd else None
 
     with scripted(answer) as url:
         summary = stage.run(settings(url, max_failures=0.5), pairs=pairs, out=tmp_path / "labels")
@@ -255,9 +264,9 @@ def test_failures_are_rows_with_a_reason(pairs: Path, tmp_path: Path) -> None:
 
 
 def test_too_many_failures_are_summed_up_and_nothing_is_lost(pairs: Path, tmp_path: Path) -> None:
-    words = iter(["A", "B", "?"] * N)
+    words = iter([None, None, says("?")] * N)
     with (
-        scripted(lambda *_: says(next(words))) as url,
+        scripted(lambda *_: next(words)) as url,
         pytest.raises(UserError, match=r"no answer among A, B: '\?'; .* run again to go on") as caught,
     ):
         stage.run(settings(url, concurrency=1), pairs=pairs, out=tmp_path / "labels")
@@ -284,7 +293,7 @@ def test_a_hopeless_run_is_given_up(pairs: Path, tmp_path: Path) -> None:
 
 
 def test_retries_are_counted_in_the_row(pairs: Path, tmp_path: Path) -> None:
-    with scripted(lambda n, _: refuses([429, 500][n // 2 % 2]) if n % 2 == 0 else says("A")) as url:
+    with scripted(lambda n, _: refuses([429, 500][n // 2 % 2]) if n % 2 == 0 else None) as url:
         summary = stage.run(settings(url, concurrency=1, max_retries=2), pairs=pairs, out=tmp_path / "labels")
     assert {r["attempts"] for r in labels(tmp_path / "labels")} == {4}
     assert summary["requests"] == 4 * N
@@ -297,9 +306,9 @@ def test_retries_are_counted_in_the_row(pairs: Path, tmp_path: Path) -> None:
 def test_what_no_retry_can_mend_stops_the_run(status: int, message: str, pairs: Path, tmp_path: Path) -> None:
     numbers = []
 
-    def answer(n: int, _: str) -> Response:
+    def answer(n: int, _: str) -> Response | None:
         numbers.append(n)
-        return says("A") if n < 10 else refuses(status, f"no use, {KEY}")
+        return None if n < 10 else refuses(status, f"model not found, {KEY}")
 
     with scripted(answer) as url, pytest.raises(UserError, match=message):
         stage.run(settings(url), pairs=pairs, out=tmp_path / "labels")
@@ -323,7 +332,7 @@ def test_a_picture_of_another_kind_is_a_failure_and_costs_no_request(tmp_path: P
     row = {"prompt": "x", "group": "", "source": "", "image_0": good}
     rows = [row | {"pair_id": "a", "image_1": broken}, row | {"pair_id": "b", "image_1": good}]
     tables.write(pa.Table.from_pylist(rows, schema=tables.PAIRS.schema), tables.PAIRS, tmp_path / "pairs" / "0.parquet")
-    with scripted(lambda *_: says("A")) as url:
+    with scripted(looks) as url:
         stage.run(settings(url, max_failures=0.5), pairs=tmp_path / "pairs", out=tmp_path / "labels")
     bad, fine = labels(tmp_path / "labels")
     assert "image_1 is not a PNG" in bad["error"]
@@ -332,8 +341,8 @@ def test_a_picture_of_another_kind_is_a_failure_and_costs_no_request(tmp_path: P
 
 
 def test_the_key_is_written_nowhere(pairs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    def leak(n: int, _: str) -> Response:
-        return [says("A"), refuses(400, f"your key is {KEY}"), says(KEY), Response(f"{KEY} <html>")][n % 4]
+    def leak(n: int, _: str) -> Response | None:
+        return [None, refuses(400, f"your key is {KEY}"), says(KEY), Response(f"{KEY} <html>")][n % 4]
 
     with scripted(leak) as url, pytest.raises(UserError) as caught:
         stage.run(settings(url), pairs=pairs, out=tmp_path / "labels")
@@ -346,3 +355,50 @@ def test_the_key_is_written_nowhere(pairs: Path, tmp_path: Path, capfd: pytest.C
     for path in written:
         assert KEY.encode() not in path.read_bytes()
     assert KEY not in str(pq.read_table(tmp_path / "all" / "labels.parquet").to_pylist())
+
+
+def test_a_model_that_does_not_look_is_named_within_the_first_pairs(pairs: Path, tmp_path: Path) -> None:
+    numbers = []
+
+    def stuck(n: int, _: str) -> Response:
+        numbers.append(n)
+        return says("A")
+
+    out = tmp_path / "labels"
+    with scripted(stuck) as url, pytest.raises(UserError, match="does not look at the pictures: in 30 of 30") as caught:
+        stage.run(settings(url), pairs=pairs, out=out)
+    assert "the first letter for 30 pairs" in str(caught.value)
+    assert len(numbers) <= 2 * 30 + 4
+    # What it said is worth nothing: a run with a model that looks begins anew.
+    with scripted(looks) as url:
+        assert stage.run(settings(url), pairs=pairs, out=out)["answered"] == N
+    assert {r["preference"] for r in labels(out)} <= {0.0, 1.0}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_text_model_behind_a_gateway_is_named(seed: int, pairs: Path, tmp_path: Path) -> None:
+    """Its answer follows the prompt, and is the same up to round-off when the pictures change places."""
+
+    def deaf(n: int, prompt: str) -> Response:
+        rng = np.random.default_rng([seed, *prompt.encode()])
+        p = sigmoid(rng.normal(0, 2) + np.random.default_rng([seed, n]).normal(0, 0.03))
+        top = [{"token": "A", "logprob": np.log(1 - p)}, {"token": "B", "logprob": np.log(p)}]
+        best = max(top, key=lambda t: t["logprob"])
+        choice = {"message": {"content": best["token"]}, "logprobs": {"content": [best | {"top_logprobs": top}]}}
+        return JSONResponse({"choices": [choice]})
+
+    with scripted(deaf) as url, pytest.raises(UserError, match="does not look at the pictures"):
+        stage.run(settings(url), pairs=pairs, out=tmp_path / "labels")
+
+
+def test_parts_that_are_too_small_to_tell_are_told_together(pairs: Path, tmp_path: Path) -> None:
+    few = tmp_path / "few"
+    for i, ids in enumerate((range(6), range(6, 12))):
+        rows = tables.read(pairs / "0.parquet", tables.PAIRS).take(list(ids))
+        tables.write(rows, tables.PAIRS, few / f"{i}.parquet")
+    with scripted(lambda *_: says("B")) as url:
+        config = settings(url)
+        for i in (0, 1):
+            stage.run(config, pairs=few, out=tmp_path / f"part-{i}", shards=[f"{i}.parquet"])
+    with pytest.raises(UserError, match="does not look at the pictures: in 12 of 12 pairs"):
+        stage.merge(config, parts=[tmp_path / "part-0", tmp_path / "part-1"], pairs=few, out=tmp_path / "all")

@@ -2,43 +2,56 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import json
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import openai
 
 from dedpo.endpoints import check_key, check_url, without_key
 from dedpo.errors import UserError
-from dedpo.label import reply
-from dedpo.label.templates import Message
+from dedpo.label import fatal, reply
+from dedpo.label.dialect import NO_LOGPROBS, Dialect
+from dedpo.label.refusal import Refusal, within_200
+from dedpo.label.templates import Message, without_system
+from dedpo.patience import BUSY, Busy, Patience, is_exhausted, retry_after
 from dedpo.sections import LabelConfig
 
-TOP_LOGPROBS = 5
 # vLLM, OpenAI and Gemini endpoints answer or refuse a connection in far less.
-CONNECT_SECONDS = 10.0
+CONNECT_SECONDS: Final = 10.0
+# It may be one question's fault: asked again label.max_retries times. 520 to 524 are Cloudflare's.
+BROKEN: Final = frozenset({408, 409, 500, 504, 520, 521, 522, 523, 524})
+LONGEST_PAUSE: Final = 8.0
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     """P(second choice) with the probability that both choices had together, or an error; never both.
 
-    `attempts` counts the HTTP requests it took.
+    `attempts` counts the HTTP requests it took. Of an error, `is_unread` says that an answer came and was none.
     """
 
     p_second: float | None
     on_answer_mass: float | None
     attempts: int
     error: str | None
+    is_unread: bool = False
+
+
+class _Answer(NamedTuple):
+    status: int
+    text: str
+    headers: dict[str, str]
 
 
 class Client:
     """An annotator that can be asked; close it when done."""
 
-    def __init__(self, config: LabelConfig) -> None:
+    def __init__(self, config: LabelConfig, choices: tuple[str, str]) -> None:
         """Find endpoint and key, without a connection yet.
 
         Raises:
@@ -46,12 +59,23 @@ class Client:
         """
         self.url = base_url(config)
         self.model = config.model
+        self._choices = choices
+        self._retries = config.max_retries
         self._key = _api_key(self.url)
         self._models: list[str] = []
+        self._dialect = Dialect(choices, config.request)
+        self._told = 0
+        self._has_answered = False
+        self._patience = Patience(
+            f"{self.url}: the annotator '{self.model}'",
+            max_wait=config.max_wait,
+            setting="label.max_wait",
+            remedy="lower label.concurrency",
+        )
         self._openai = openai.AsyncOpenAI(
             base_url=self.url,
             api_key=self._key,
-            max_retries=config.max_retries,
+            max_retries=0,
             timeout=openai.Timeout(config.timeout, connect=min(config.timeout, CONNECT_SECONDS)),
         )
 
@@ -62,52 +86,140 @@ class Client:
             UserError: it does not.
         """
         try:
-            found = await self._openai.with_options(max_retries=0).models.with_raw_response.list()
+            found = await self._openai.models.with_raw_response.list()
             self._models = [str(m["id"]) for m in json.loads(found.text)["data"]]
         except openai.AuthenticationError as error:
-            raise self._fatal(error) from None
+            raise self._fatal(Refusal(error.status_code, error.response.text)) from None
         except openai.APIConnectionError as error:
             raise self._unreachable(error) from None
         except (openai.APIError, ValueError, TypeError, KeyError):
             # A list of models is a courtesy: an endpoint without one may still answer questions.
             return
 
-    async def ask(self, messages: list[Message], choices: tuple[str, str]) -> Reply:
-        """Put one question; retries, with growing pauses, are the openai client's.
+    async def ask(self, messages: list[Message], *, again: bool = True) -> Reply:
+        """Put one question, with other fields if the endpoint refuses those sent; a busy one is waited for.
+
+        Args:
+            again: after an answer without an answer, ask once more with room to think, if that was not tried yet.
 
         Raises:
-            UserError: no other question would fare better (key refused, no such model, endpoint gone).
+            UserError: no other question would fare better (key refused, no such model, endpoint gone or out of money).
         """
-        try:
-            raw = await self._openai.chat.completions.with_raw_response.create(
-                model=self.model,
-                messages=messages,  # type: ignore[arg-type]
-                max_tokens=1,
-                temperature=0,
-                logprobs=True,
-                top_logprobs=TOP_LOGPROBS,
-                extra_body={"structured_outputs": {"choice": list(choices)}},
-            )
-        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
-            raise self._fatal(error) from None
-        except openai.APITimeoutError as error:
-            return Reply(None, None, _attempts(error), "no answer in time (label.timeout)")
-        except openai.APIConnectionError as error:
-            # Either the endpoint has gone, which ends the run, or it cannot bear this one question.
-            await self.check()
-            return Reply(None, None, _attempts(error), f"connection lost: {self._plain(_cause(error))}")
-        except openai.APIStatusError as error:
-            return Reply(None, None, _attempts(error), f"HTTP {error.status_code}: {self._said(error)}")
-        attempts = raw.retries_taken + 1
-        try:
-            p_second, mass = reply.read(_decoded(raw.text), choices)
-        except ValueError as error:
-            return Reply(None, None, attempts, self._plain(str(error)))
-        return Reply(p_second, mass, attempts, None)
+        attempts = 0
+
+        async def once(fields: dict[str, Any], asked: list[Message]) -> _Answer:
+            nonlocal attempts
+            attempts += 1
+            return self._unless_busy(await self._post(fields, asked))
+
+        failures = 0
+        while True:
+            fields, has_system = dict(self._dialect.fields), self._dialect.has_system_role
+            asked = messages if has_system else without_system(messages)
+            try:
+                answer = await self._patience.outlast(lambda f=fields, a=asked: once(f, a))  # type: ignore[misc]
+            except Busy as busy:
+                return Reply(None, None, attempts, f"{busy.reason} (label.max_wait)")
+            except openai.APIConnectionError as error:
+                problem = await self._lost(error, is_last=failures >= self._retries)
+            else:
+                refusal = self._refusal(answer)
+                if refusal is None:
+                    found = self._read(answer, fields, attempts, again=again)
+                    if found is not None:
+                        return found
+                    continue
+                if self._dialect.heed(fields, refusal, with_system_role=has_system):
+                    continue
+                problem = self._failed(refusal)
+                if refusal.status not in BROKEN:
+                    return Reply(None, None, attempts, problem)
+            if failures >= self._retries:
+                return Reply(None, None, attempts, problem)
+            await asyncio.sleep(min(LONGEST_PAUSE, 0.5 * 2**failures))
+            failures += 1
+
+    def losses(self) -> str | None:
+        """One line of what is given up at this endpoint, if that is news since it was last asked for."""
+        known = self._dialect.losses
+        if len(known) == self._told:
+            return None
+        self._told = len(known)
+        return f"{self.url} ('{self.model}'): {'; '.join(known)}"
 
     async def close(self) -> None:
         """Close the connections."""
         await self._openai.close()
+
+    async def _post(self, fields: dict[str, Any], messages: list[Message]) -> _Answer:
+        try:
+            # Not chat.completions.create, which walks through every part of every message: 17 ms a question.
+            body = {"model": self.model, "messages": messages} | fields
+            raw = await self._openai.post("/chat/completions", cast_to=openai.HttpxBinaryResponseContent, body=body)
+        except openai.APIStatusError as error:
+            return _Answer(error.status_code, error.response.text, dict(error.response.headers))
+        return _Answer(200, raw.response.text, dict(raw.response.headers))
+
+    def _unless_busy(self, answer: _Answer) -> _Answer:
+        """The answer itself.
+
+        Raises:
+            Busy: the endpoint asks for time.
+            UserError: it is out of money.
+        """
+        refusal = self._refusal(answer)
+        if refusal is None:
+            return answer
+        after = retry_after(answer.headers, refusal.text)
+        if is_exhausted(refusal.status, refusal.text, after):
+            raise self._fatal(refusal, fatal.MONEY)
+        # A question that is larger than a minute's allowance will never be taken.
+        if refusal.status in BUSY and not refusal.speaks_of("request too large"):
+            raise Busy(f"HTTP {refusal.status}: {self._plain(refusal.said)}", after)
+        return answer
+
+    def _refusal(self, answer: _Answer) -> Refusal | None:
+        return (
+            Refusal(answer.status, answer.text)
+            if answer.status >= 400
+            else within_200(_decoded(answer.text), answer.text)
+        )
+
+    def _read(self, answer: _Answer, fields: dict[str, Any], attempts: int, *, again: bool) -> Reply | None:
+        """The reading; None: the question is worth asking again."""
+        try:
+            reading = reply.read(_decoded(answer.text), self._choices)
+        except reply.Unread as error:
+            if again and self._dialect.make_room(fields, error.why):
+                return None
+            advice = "" if again else fatal.ADVICE.get(error.why, "")
+            return Reply(None, None, attempts, self._plain(str(error)) + advice, is_unread=True)
+        self._has_answered = True
+        if reading.mass is None and "logprobs" in fields:
+            self._dialect.note(NO_LOGPROBS)
+        return Reply(reading.p_second, self._dialect.measured(reading.mass), attempts, None)
+
+    async def _lost(self, error: openai.APIConnectionError, *, is_last: bool) -> str:
+        if isinstance(error, openai.APITimeoutError):
+            return "no answer in time (label.timeout)"
+        if is_last:
+            # Either the endpoint has gone, which ends the run, or it cannot bear this one question.
+            await self.check()
+        return f"connection lost: {self._plain(_cause(error))}"
+
+    def _failed(self, refusal: Refusal) -> str:
+        """What to say of a question that was refused.
+
+        Raises:
+            UserError: every question would be.
+        """
+        if fatal.is_for_all(refusal, has_answered=self._has_answered):
+            raise self._fatal(refusal)
+        return f"HTTP {refusal.status}: {self._plain(refusal.said)}"
+
+    def _fatal(self, refusal: Refusal, remedy: str | None = None) -> UserError:
+        said = self._plain(refusal.said)
+        return UserError(fatal.message(refusal, said, self.url, self.model, self._models, remedy))
 
     def _unreachable(self, error: openai.APIConnectionError) -> UserError:
         reason = "no answer in time" if isinstance(error, openai.APITimeoutError) else self._plain(_cause(error))
@@ -115,22 +227,6 @@ class Client:
             f"{self.url}: the annotator '{self.model}' cannot be reached ({reason}); start it, or put label.base_url "
             "(or $OPENAI_BASE_URL) right, and run again: what was answered is kept"
         )
-
-    def _fatal(self, error: openai.APIStatusError) -> UserError:
-        said = self._said(error)
-        if error.status_code == openai.NotFoundError.status_code:
-            known = (
-                f"it has {', '.join(self._models[:10])}" if self._models else "check that label.base_url ends in /v1"
-            )
-            return UserError(f"{self.url}: no model '{self.model}' there (HTTP 404: {said}); set label.model: {known}")
-        return UserError(
-            f"{self.url}: refused the key for model '{self.model}' (HTTP {error.status_code}: {said}); "
-            "put $OPENAI_API_KEY right and run again: what was answered is kept"
-        )
-
-    def _said(self, error: openai.APIStatusError) -> str:
-        body = error.body if isinstance(error.body, dict) else {}
-        return self._plain(str(body.get("message") or error.response.text or error.message))
 
     def _plain(self, text: str) -> str:
         return without_key(text, self._key)
@@ -177,13 +273,8 @@ def _is_loopback(host: str) -> bool:
 def _decoded(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
-
-
-def _attempts(error: openai.APIError) -> int:
-    # The openai client numbers its retries in this header.
-    return int(error.request.headers.get("x-stainless-retry-count", 0)) + 1
 
 
 def _cause(error: openai.APIConnectionError) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,10 @@ import pyarrow as pa
 from dedpo import records, tables
 from dedpo.errors import UserError, excerpt
 from dedpo.images import data_url
-from dedpo.label.store import Answer, Store
+from dedpo.label.dialect import HOW
+from dedpo.label.fatal import UNREAD_REMEDY
+from dedpo.label.looking import blindness
+from dedpo.label.store import WITHDRAWN, Answer, Store
 from dedpo.label.table import ORDERS, failures, labels, summary
 from dedpo.label.templates import Message, Template, messages, template
 from dedpo.manifest import output_folder, write_json
@@ -33,9 +37,15 @@ LABELS = "labels.parquet"
 SUMMARY = "summary.json"
 # Images of this many pairs are held as Python bytes at a time.
 CHUNK_ROWS = 16
+# How long an annotator is watched for whether it looks.
+FIRST_PAIRS = 60
+_BLIND = (
+    "label: the annotator does not look at the pictures: {}; such labels are worth nothing and are not kept. Set "
+    "label.model to a model that sees, or mend the gateway that drops its pictures, and run again"
+)
 # How the asking is done, not what is asked: an answer stays an answer whatever these are. Every other setting, also one
 # that is yet to come, belongs to the question, and another value of it asks anew.
-CHANGEABLE = ("base_url", "concurrency", "max_retries", "timeout", "max_failures")
+CHANGEABLE = ("base_url", "concurrency", "max_retries", "max_wait", "timeout", "max_failures")
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,8 @@ def run(
             asyncio.run(_ask_all(config, files, question, store, tally, total))
             if tally.is_exceeded:
                 raise UserError(tally.complaint(log))
+            good = {key: answer for key, answer in store.answers.items() if answer.error is None}
+            _check_looking(store, good, at_end=True)
             store.write(partial, [(pair_id, order) for pair_id in pair_ids for order in ORDERS])
             table = labels(store.answers, pair_ids, config)
             failed = failures(store.answers)
@@ -110,7 +122,9 @@ def _log_name(config: LabelConfig) -> str:
     """
     question = template(config.template)
     shown = messages(question, "{prompt}", "{first}", "{second}")
-    rest = config.model_dump(mode="json", exclude_defaults=True, exclude={*CHANGEABLE, "model", "template"})
+    rest = config.model_dump(mode="json", exclude_defaults=True, exclude={*CHANGEABLE, "model", "template", "request"})
+    if changing := {name: value for name, value in config.request.items() if name not in HOW}:
+        rest["request"] = changing
     return log_name(f"{config.model}-{question.name}", [config.model, shown, question.choices, rest])
 
 
@@ -154,6 +168,9 @@ def merge(config: LabelConfig, *, parts: Sequence[Path], pairs: Path, out: Path)
         counts = [records.read(part / SUMMARY, "label that part again", {"failures", "asked"}) for part in parts]
         failed = sum((Counter(found["failures"]) for found in counts), Counter[str]())
         _check_failures(config, table.column("error").null_count, len(pair_ids), failed)
+        orders = zip(*(table.column(f"p_order_{order}").to_pylist() for order in ORDERS), strict=True)
+        if found := blindness([(a, 1 - b) for a, b in orders if a is not None and b is not None], at_end=True):
+            raise UserError(_BLIND.format(found))
         left = [path for part in parts for path in _left_in(part, config)]
         with Store(Log(partial, _log_name(config)), also=left) as store:
             store.write(partial, sorted(store.answers))
@@ -229,44 +246,76 @@ async def _ask_all(
     done = store.good
     if done == total:
         return
-    client = Client(config)
+    client = Client(config, question.choices)
     try:
         await client.check()
-        questions = _questions(files, question, store)
         tally.has_success = done > 0
         with progress(f"asking {config.model}", total, done) as advance:
-            # The workers share one iterator, so no more pictures are in memory than are being asked about.
-            workers = [_work(client, question, questions, store, tally, advance) for _ in range(config.concurrency)]
-            await run_all(workers)
+            run = _Run(client, store, tally, advance, _questions(files, question, store))
+            # What the endpoint refuses is found out by one question, and not by as many as there are workers.
+            await run.work(is_alone=True)
+            await run_all(run.work() for _ in range(config.concurrency))
     finally:
         await client.close()
 
 
-async def _work(
-    client: Client,
-    question: Template,
-    questions: Iterator[_Question],
-    store: Store,
-    tally: Tally,
-    advance: Advance,
-) -> None:
-    for asked in questions:
-        answer = await _answer(client, question, asked)
-        store.add(answer)
-        tally.count(answer.pair_id, answer.error)
-        advance("" if tally.failed == 0 else f"{tally.failed} pairs without an answer")
-        if tally.is_hopeless:
-            return
+@dataclass
+class _Run:
+    """What the workers share: one iterator, so no more pictures are in memory than are being asked about."""
+
+    client: Client
+    store: Store
+    tally: Tally
+    advance: Advance
+    questions: Iterator[_Question]
+    answered: dict[tuple[str, str], Answer] = field(default_factory=dict)
+
+    async def work(self, *, is_alone: bool = False) -> None:
+        """Put questions until there is none, or no use; `is_alone`: until one was answered in whatever way."""
+        for asked in self.questions:
+            if self.tally.is_hopeless:
+                return
+            answer, advice = await self._answer(asked)
+            self.store.add(answer)
+            self.tally.count(answer.pair_id, answer.error, advice)
+            self.advance("" if self.tally.failed == 0 else f"{self.tally.failed} pairs without an answer")
+            if line := self.client.losses():
+                print(line, file=sys.stderr, flush=True)  # noqa: T201
+            if answer.error is None:
+                self.answered[answer.key] = answer
+                if len(self.answered) <= len(ORDERS) * FIRST_PAIRS:
+                    _check_looking(self.store, self.answered, at_end=False)
+            if is_alone and answer.attempts:
+                return
+
+    async def _answer(self, asked: _Question) -> tuple[Answer, str]:
+        """The answer, and what to do if many of its kind fail."""
+        if asked.unaskable is not None:
+            return Answer(asked.pair_id, asked.order, None, None, 0, asked.unaskable), ""
+        reply = await self.client.ask(asked.messages)
+        p = reply.p_second
+        if p is not None and asked.order == "10":
+            p = 1 - p
+        answer = Answer(asked.pair_id, asked.order, p, reply.on_answer_mass, reply.attempts, reply.error)
+        return answer, UNREAD_REMEDY if reply.is_unread else ""
 
 
-async def _answer(client: Client, question: Template, asked: _Question) -> Answer:
-    if asked.unaskable is not None:
-        return Answer(asked.pair_id, asked.order, None, None, 0, asked.unaskable)
-    reply = await client.ask(asked.messages, question.choices)
-    p = reply.p_second
-    if p is not None and asked.order == "10":
-        p = 1 - p
-    return Answer(asked.pair_id, asked.order, p, reply.on_answer_mass, reply.attempts, reply.error)
+def _check_looking(store: Store, answers: Mapping[tuple[str, str], Answer], *, at_end: bool) -> None:
+    """Refuse answers that were given without looking, and forget them: a run with another server asks again.
+
+    Raises:
+        UserError: they were.
+    """
+    pairs = [
+        (one.p, answers[pair, "10"].p) for (pair, o), one in answers.items() if o == "01" and (pair, "10") in answers
+    ]
+    # P(the second shown is better), in both orders.
+    if found := blindness(
+        [(one, 1 - other) for one, other in pairs if one is not None and other is not None], at_end=at_end
+    ):
+        for answer in list(answers.values()):
+            store.add(replace(answer, p=None, on_answer_mass=None, error=f"{WITHDRAWN}: {found}"))
+        raise UserError(_BLIND.format(found))
 
 
 def _questions(files: Sequence[Path], question: Template, store: Store) -> Iterator[_Question]:

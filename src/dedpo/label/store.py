@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from dedpo import store
+
+# How the error begins that takes answers back which came before it: they were given without looking.
+WITHDRAWN: Final = "not looking"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +46,9 @@ class Store(store.Store[Answer]):
     def __init__(self, log: store.Log, pair_ids: Collection[str] | None = None, also: Sequence[Path] = ()) -> None:
         ids = None if pair_ids is None else frozenset(pair_ids)
         super().__init__(log, Answer, None if ids is None else lambda answer: answer.pair_id in ids, also)
+
+    def _take(self, answer: Answer) -> None:
+        if answer.error is not None and answer.error.startswith(WITHDRAWN):
+            self.answers[answer.key] = answer
+        else:
+            super()._take(answer)

@@ -73,6 +73,12 @@ def messages(template: Template, prompt: str, first: str, second: str) -> list[M
     return [{"role": "system", "content": template.system}, {"role": "user", "content": parts}]
 
 
+def without_system(messages: list[Message]) -> list[Message]:
+    """The same question in one message, for models without the role 'system'."""
+    system, user = messages
+    return [{"role": "user", "content": [_text(system["content"]), *user["content"]]}]
+
+
 def _text(text: str) -> Message:
     return {"type": "text", "text": text}
 
