@@ -17,7 +17,7 @@ SHARED = {
     "config", "sections", "tables", "columns", "manifest", "errors", "images", "rng", "progress", "diffusion", "device",
     "stats", "endpoints", "store", "chart_style", "tally", "workers", "covariates", "clip", "hub", "holdout",
     "references", "hashes", "origin", "set_aside", "patience", "records", "redact", "yaml_text", "disk", "locks",
-    "ownership", "request_fields",
+    "ownership", "answers", "request_fields",
 }  # fmt: skip
 # Heavy module → the only files that may import it while they themselves are being imported.
 HEAVY = {

@@ -59,9 +59,37 @@ def folder(path, answers, selected=("a", "b")):
         (path / "answered.json").write_text(answers, encoding="utf-8")
 
 
+def merged(path, *keys):
+    rows = [
+        {"pair_id": p, "rater": r, "preference": 1.0, "order_shown": "01", "time": None, "source": "label-studio:r1"}
+        for p, r in keys
+    ]
+    tables.write(pa.Table.from_pylist(rows, tables.RATINGS.schema), tables.RATINGS, path / "r1-0.parquet")
+
+
+@pytest.mark.parametrize(
+    ("there", "answered"),
+    [
+        ([("a", "ann"), ("b", "ann"), ("b", "bob")], [True, True, False]),
+        ([("a", "ann"), ("b", "bob")], [True, True, False]),
+        ([("b", "bob")], [False, True, False]),
+        ([("a", "bob"), ("b", "cid")], [False, False, False]),
+    ],
+)
+def test_an_answer_that_was_deleted_is_none_whoever_else_rated_its_pair(tmp_path, there, answered):
+    here = tmp_path / "rounds/r1"
+    folder(here, json.dumps({"design": "uniform", "pairs": {"a": ["ann"], "b": ["ann", "bob"]}}))
+    merged(tmp_path / "ratings", *there)
+    found = rounds.read("r1", here, pa.array(["a", "b", "c"]), pa.array(["a", "b", "c"]), tmp_path / "x")
+    assert found.is_answered.tolist() == answered
+    assert found.response == sum(answered) / 2
+
+
 def test_a_round_is_seen_from_the_training_pairs(tmp_path):
-    folder(tmp_path / "r1", json.dumps({"design": "rectifier", "pairs": ["a", "b"]}))
-    found = rounds.read("r1", tmp_path / "r1", pa.array(["b", "c", "later"]), pa.array(["a", "b"]), tmp_path / "x")
+    here = tmp_path / "rounds/r1"
+    folder(here, json.dumps({"design": "rectifier", "pairs": {"a": ["ann"], "b": ["ann"]}}))
+    merged(tmp_path / "ratings", ("a", "ann"), ("b", "ann"))
+    found = rounds.read("r1", here, pa.array(["b", "c", "later"]), pa.array(["a", "b"]), tmp_path / "x")
     assert found.propensity.tolist() == [0.5, 1.0, 0.0]
     assert found.is_selected.tolist() == found.is_answered.tolist() == [True, False, False]
     assert found.elsewhere == 1
@@ -70,13 +98,24 @@ def test_a_round_is_seen_from_the_training_pairs(tmp_path):
 
 def test_only_answered_rounds_with_chances_count(tmp_path):
     folder(tmp_path / "open", None)
-    folder(tmp_path / "again", json.dumps({"design": "again", "pairs": ["a"]}))
-    folder(tmp_path / "r1", json.dumps({"design": "uniform", "pairs": ["a"]}))
+    folder(tmp_path / "again", json.dumps({"design": "again", "pairs": {"a": ["ann"]}}))
+    folder(tmp_path / "r1", json.dumps({"design": "uniform", "pairs": {"a": ["ann"]}}))
     assert list(rounds.answered(tmp_path)) == ["r1"]
     assert rounds.answered(tmp_path / "nowhere") == {}
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"design": "uniform"}', '{"pairs": 5, "design": "uniform"}', "\x00"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"design": "uniform"}',
+        '{"pairs": 5, "design": "uniform"}',
+        '{"pairs": ["a"], "design": "uniform"}',
+        '{"pairs": {"a": 5}, "design": "uniform"}',
+        "\x00",
+    ],
+)
 def test_a_broken_note_is_named_with_the_remedy(tmp_path, text):
     folder(tmp_path / "r1", text)
     with pytest.raises(UserError, match=r"answered.json: cannot be read; merge the round's export again"):

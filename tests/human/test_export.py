@@ -158,6 +158,135 @@ def test_a_missing_file_is_named():
         export.read(Path("nowhere.json"))
 
 
+# What other versions, controls and storages write; docs/data.md says where each was looked up.
+
+
+def stored(choice: str = "left", **changes: Any) -> dict[str, Any]:
+    """A file of a target storage: the annotation with its task inside."""
+    (annotation,) = (given := task(choice, **changes))["annotations"]
+    person = {"id": 7, "first_name": "Ann", "last_name": "", "email": "ann@example.org"}
+    return {"id": 1217, "created_username": " ann@example.org, 7", "task": {"id": 1, "data": given["data"]}} | (
+        annotation | {"completed_by": person}
+    )
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    """A row of JSON-MIN."""
+    data = {"pair_id": "a", "round": "r1", "order_shown": "01", "prompt": "a cat", "left": "/0.png", "right": "/1.png"}
+    return data | {"id": 1, "annotator": 7, "annotation_id": 3, "updated_at": "2026-11-22T10:00:00Z"} | changes
+
+
+def old(choice: str = "left", **changes: Any) -> dict[str, Any]:
+    """A task before version 1, which said 'completions', and often nothing of who."""
+    given = task(choice)
+    completion = {"id": 1001, "lead_time": 15.0, "created_at": 1583330177, "result": given["annotations"][0]["result"]}
+    return {"id": 1, "data": given["data"], "completions": [completion | changes], "predictions": []}
+
+
+@pytest.mark.parametrize(
+    ("items", "rater", "preference"),
+    [
+        ([stored("right")], "ann@example.org", 1.0),
+        ([stored("right", order_shown="10")], "ann@example.org", 0.0),
+        ([task("right") | {"drafts": [], "meta": {}, "agreement": 100.0}], "label-studio:7", 1.0),
+        ([old("right", completed_by=7)], "label-studio:7", 1.0),
+        ([row(preference="right")], "label-studio:7", 1.0),
+        ([row(preference="tie", annotator="ann@example.org")], "ann@example.org", 0.5),
+        ([row(preference=[{"selected": "right"}])], "label-studio:7", 1.0),
+        ([row(pairwise=[{"selected": "right"}])], "label-studio:7", 1.0),
+        ([row(comparison=[{"selected": "left"}], remark="sharp", boxes=[{"x": 1}])], "label-studio:7", 0.0),
+        ([row(pw=[{"selected": "right"}], order_shown="10")], "label-studio:7", 0.0),
+    ],
+)
+def test_every_export_with_answers_is_read(items, rater, preference, tmp_path):
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps(items), encoding="utf-8")
+    tasks = export.read(path)
+    answers, set_aside = export.parse(tasks)
+    export.check(path, tasks, answers, set_aside)
+    assert [(a.pair_id, a.rater, a.preference) for a in answers] == [("a", rater, preference)]
+    assert all(a.time for a in answers)
+    assert not set_aside
+
+
+def test_a_target_storages_files_are_read_one_by_one_and_as_a_folder(tmp_path):
+    folder = tmp_path / "target"
+    folder.mkdir()
+    for name, item in {
+        "1217": stored("right"),
+        "1218.json": stored("left", pair_id="b"),
+        "3.json": task(pair_id="c"),
+    }.items():
+        (folder / name).write_text(json.dumps(item), encoding="utf-8")
+    (folder / ".DS_Store").write_bytes(b"\0")
+    found = [(a.pair_id, a.preference) for a in export.parse(export.read(folder))[0]]
+    assert found == [("a", 1.0), ("b", 0.0), ("c", 0.0)]
+    assert [(a.pair_id, a.preference) for a in export.parse(export.read(folder / "1217"))[0]] == [("a", 1.0)]
+    (folder / "notes.txt").write_text("no JSON", encoding="utf-8")
+    with pytest.raises(UserError, match=r"notes.txt: no JSON"):
+        export.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ([{"id": 1, "data": task()["data"]}], "none of its 1 tasks holds an annotation"),
+        ([task() | {"annotations": []}] * 3, "none of its 3 tasks holds an annotation"),
+        ([task() | {"annotations": [], "predictions": [{}]}], r"\(1 × prediction\); label the tasks"),
+        ([task() | {"annotations": [], "drafts": [{}]}], r"\(1 × draft\); submit the drafts"),
+        ([task() | {"annotations": [17, 18]}], r"\(2 × unreadable annotation\); in Label Studio choose Export"),
+        ([old(), old()], r"\(2 × no rater\); this file does not say who answered"),
+        ([row(preference="left") | {"annotator": None}], r"\(1 × no rater\)"),
+        ([{k: v for k, v in row(preference="left").items() if k != "annotator"}], r"\(1 × no rater\)"),
+        ([row()], r"\(1 × no choice\); the control must be called 'preference'"),
+        ([task("links"), task("rechts")], r"\(2 × not one of left, tie, right\); the control 'preference' must have"),
+        ([stored() | {"task": 5}], r"\(1 × an annotation without its task\); .* choose Export, then 'JSON'"),
+        ([task(round=None)], r"not a task of 'dedpo data select'\); .* of the project that 'dedpo data select' wrote"),
+        ([1, 2], r"\(2 × not a task\)"),
+        ([{}], "none of its 1 tasks holds an annotation"),
+        (
+            [task(result=[{"type": "pairwise", "to_name": "right,left", "value": {"selected": "left"}}])],
+            "the Pairwise control compares right with left",
+        ),
+    ],
+)
+def test_an_export_without_a_single_answer_is_refused_with_what_to_choose(items, message, tmp_path):
+    path = tmp_path / "export.json"
+    answers, set_aside = export.parse(items)
+    assert not answers
+    with pytest.raises(UserError, match=message) as raised:
+        export.check(path, items, answers, set_aside)
+    assert str(raised.value).startswith(f"{path}: none of its ")
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_people_who_skipped_every_task_have_answered_so():
+    items = [task(was_cancelled=True)]
+    export.check(Path("x"), items, *export.parse(items))
+
+
+def test_an_archive_and_an_empty_folder_say_what_to_name(tmp_path):
+    (tmp_path / "export.zip").write_bytes(b"PK\x03\x04rest")
+    with pytest.raises(UserError, match="export.zip: a zip archive; unpack it and name the JSON file in it"):
+        export.read(tmp_path / "export.zip")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UserError, match="none: an empty folder; in Label Studio choose Export"):
+        export.read(tmp_path / "none")
+
+
+def test_tasks_listed_whole_are_those_with_their_annotations():
+    items = [
+        task(),
+        task(pair_id="b") | {"annotations": []},
+        stored(pair_id="c"),
+        row(pair_id="d"),
+        old(),
+        5,
+        {"data": 1},
+    ]
+    assert export.listed(items) == {("r1", "a"), ("r1", "b")}
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

@@ -54,6 +54,39 @@ def test_saying_the_same_twice_counts_once_and_a_contradiction_not_at_all():
     assert found.set_aside[0].detail == "ann on pair b"
 
 
+def at(day: int | None, preference: float, number: int = 1, rater: str = "ann") -> Answer:
+    time = None if day is None else datetime(2026, 11, day, tzinfo=UTC)
+    return Answer(number, "r1", "a", rater, preference, "01", time, "a cat")
+
+
+@pytest.mark.parametrize(
+    ("given", "new", "aside"),
+    [
+        ([at(2, 1), at(1, 0, 2)], [1.0], ["overruled by a later answer"]),
+        ([at(1, 0, 1), at(2, 1, 2), at(3, 0, 3)], [0.0], ["overruled by a later answer"]),
+        ([at(None, 0), at(1, 1, 2)], [1.0], ["overruled by a later answer"]),
+        ([at(2, 0), at(2, 1, 2), at(1, 0.5, 3)], [], ["contradictory ratings"] * 2 + ["overruled by a later answer"]),
+        ([at(None, 0), at(None, 1, 2)], [], ["contradictory ratings"] * 2),
+        ([at(1, 1), at(2, 1, 2)], [1.0], []),
+    ],
+)
+def test_a_persons_later_answer_wins_if_asked_for(given, new, aside):
+    found = accept(given, ROUNDS, {}, {})
+    assert [a.preference for a in found.new] == new
+    assert [s.reason for s in found.set_aside] == aside
+    assert sorted(s.reason for s in accept(given, ROUNDS, {}).set_aside) == (
+        ["contradictory ratings"] * len(given) if len({a.preference for a in given}) > 1 else []
+    )
+
+
+@pytest.mark.parametrize(("day", "replaced"), [(3, True), (2, True), (1, False), (None, True)])
+def test_only_a_later_answer_replaces_a_merged_one(day, replaced):
+    earlier, since = {("a", "ann"): 0.0}, {("a", "ann"): datetime(2026, 11, 2, tzinfo=UTC)}
+    found = accept([at(day, 1)], ROUNDS, earlier, since)
+    assert (len(found.new), found.replaced) == ((1, [("a", "ann")]) if replaced else (0, []))
+    assert [s.reason for s in found.set_aside] == ([] if replaced else ["differs from the merged rating"])
+
+
 def test_two_rounds_may_ask_about_one_pair_and_are_one_opinion():
     found = accept([answer("a", "ann", 1), answer("a", "ann", 1, round_="r2", number=2)], ROUNDS, {})
     assert (len(found.new), found.duplicates, found.set_aside) == (1, 1, [])

@@ -14,7 +14,7 @@ import pytest
 from dedpo import tables
 from dedpo.data import rounds
 from dedpo.errors import UserError
-from dedpo.human import export, stage
+from dedpo.human import export, stage, store
 from dedpo.manifest import output_folder, write_json
 from dedpo.sections import SelectConfig
 
@@ -50,16 +50,38 @@ def answers(name: str, pairs: list[str], rater: Any = 1, choice: str = "left") -
     ]
 
 
-def merge(root: Path, tasks: list[dict[str, Any]], ratings: Path | None = None) -> dict[str, Any]:
+def merge(root: Path, tasks: list[dict[str, Any]], ratings: Path | None = None, **options: Any) -> dict[str, Any]:
     path = root / "export.json"
     path.write_text(json.dumps(tasks), encoding="utf-8")
-    return stage.merge(path, human=root / "human", ratings=ratings)
+    return stage.merge(path, human=root / "human", ratings=ratings, **options)
+
+
+def seen(root: Path) -> tuple[list[rounds.Round], np.ndarray, np.ndarray]:
+    """The rounds after a join, whom they label, and with which chance."""
+    imported = root / "imported.parquet"
+    tables.write(tables.RATINGS.schema.empty_table(), tables.RATINGS, imported)
+    stage.ratings(imported=imported, human=root / "human", out=root / "joined")
+    rated = store.read_ratings(root / "joined/ratings.parquet").column("pair_id").combine_chunks().cast(pa.string())
+    found = [
+        rounds.read(name, folder, pa.array(IDS), rated, root / "joined/ratings.parquet")
+        for name, folder in rounds.answered(root / "human/rounds").items()
+    ]
+    return found, *rounds.together(0.0, np.zeros(len(IDS), dtype=bool), found)
+
+
+def standing(root: Path) -> dict[tuple[str, str], float]:
+    rows = [
+        r for path in (root / "human/ratings").glob("*.parquet") for r in tables.read(path, tables.RATINGS).to_pylist()
+    ]
+    found = {(r["pair_id"], r["rater"]): r["preference"] for r in rows}
+    assert len(found) == len(rows)
+    return found
 
 
 def note(root: Path, name: str) -> dict[str, Any]:
     found = json.loads((root / "human/rounds" / name / "answered.json").read_text(encoding="utf-8"))
     assert isinstance(found, dict)
-    return found
+    return found | {"pairs": sorted(found["pairs"])}
 
 
 @pytest.mark.parametrize("order", ["ab", "ba"])
@@ -71,16 +93,8 @@ def test_a_rounds_response_counts_its_own_answers_in_whichever_order_rounds_are_
     for rater, name in enumerate(order):
         merge(tmp_path, answers(name, given[name], rater))
     assert {name: note(tmp_path, name)["pairs"] for name in "ab"} == {name: sorted(given[name]) for name in "ab"}
-    imported = tmp_path / "imported.parquet"
-    tables.write(tables.RATINGS.schema.empty_table(), tables.RATINGS, imported)
-    stage.ratings(imported=imported, human=tmp_path / "human", out=tmp_path / "joined")
-    rated = tables.read(tmp_path / "joined/ratings.parquet", tables.RATINGS).column("pair_id").combine_chunks()
-    found = [
-        rounds.read(name, folder, pa.array(IDS), rated, tmp_path / "joined/ratings.parquet")
-        for name, folder in rounds.answered(tmp_path / "human/rounds").items()
-    ]
+    found, labelled, propensity = seen(tmp_path)
     assert [r.response for r in found] == [1.0, 0.2]
-    labelled, propensity = rounds.together(0.0, np.zeros(len(IDS), dtype=bool), found)
     assert propensity == pytest.approx(1 - 0.5 * 0.9)
     assert (labelled / propensity).mean() == pytest.approx(1, abs=0.03)
 
@@ -114,6 +128,106 @@ def test_answers_that_cannot_be_used_are_no_answers(tmp_path):
     # Another answer than was merged is set aside, and the pair has one nevertheless.
     merge(tmp_path, answers("a", [first, third], choice="right"))
     assert note(tmp_path, "a")["pairs"] == [first, third]
+
+
+def test_ratings_that_were_deleted_leave_the_rounds_count(tmp_path):
+    """Both rounds ask half of the pairs; of a's answers, merged in four parts, three are deleted, b's stay.
+
+    A pair is seen with 1 − (1 − ½·¼)(1 − ½), whoever else rated the pairs whose answers were deleted.
+    """
+    selected = {name: draw(tmp_path, name, seed=seed) for seed, name in enumerate("ab")}
+    everybody = set()
+    for part in range(4):
+        merge(tmp_path, answers("a", selected["a"][part::4]))
+        everybody |= set((tmp_path / "human/ratings").glob("*.parquet"))
+        if part == 0:
+            (kept,) = everybody
+    merge(tmp_path, answers("b", selected["b"], rater=2))
+    for path in everybody - {kept}:
+        path.unlink()
+    found, labelled, propensity = seen(tmp_path)
+    assert [r.response for r in found] == [0.25, 1.0]
+    assert propensity == pytest.approx(1 - (1 - 0.5 * 0.25) * (1 - 0.5))
+    assert set(np.array(IDS)[labelled]) == set(selected["a"][::4]) | set(selected["b"])
+    assert (labelled / propensity).mean() == pytest.approx(1, abs=0.03)
+    # And what a split is made from has changed, so that it is made again.
+    noted = json.loads((tmp_path / "joined/rounds.json").read_text(encoding="utf-8"))
+    merge(tmp_path, answers("a", selected["a"][1::4]))
+    seen(tmp_path)
+    after = json.loads((tmp_path / "joined/rounds.json").read_text(encoding="utf-8"))
+    assert {name: noted[name] == after[name] for name in "ab"} == {"a": False, "b": True}
+
+
+def test_a_round_whose_answers_are_all_deleted_is_seen_by_nobody(tmp_path):
+    merge(tmp_path, answers("a", draw(tmp_path, "a")))
+    shutil.rmtree(tmp_path / "human/ratings")
+    found, labelled, propensity = seen(tmp_path)
+    assert ([r.response for r in found], labelled.any(), propensity.max()) == ([0.0], False, 0.0)
+    merge(tmp_path, answers("a", note(tmp_path, "a")["pairs"][:1]))
+    assert len(note(tmp_path, "a")["pairs"]) == 1
+
+
+LATER = {"updated_at": "2026-11-23T10:00:00Z"}
+
+
+def again(tasks: list[dict[str, Any]], **changes: Any) -> list[dict[str, Any]]:
+    return [t | {"annotations": [a | changes for a in t["annotations"]]} for t in tasks]
+
+
+def test_a_persons_later_answer_stands_in_the_place_of_the_earlier_if_asked_for(tmp_path):
+    first, second, third = draw(tmp_path, "a", 6)
+    merge(tmp_path, answers("a", [first, second, third]) + answers("a", [first], rater=2))
+    before = {p.name for p in (tmp_path / "human/ratings").glob("*.parquet")}
+    changed = again(answers("a", [first], choice="right"), **LATER)
+    found = merge(tmp_path, changed)
+    assert (found["new_ratings"], found["set_aside"]) == (0, {"differs from the merged rating": 1})
+    assert {p.name for p in (tmp_path / "human/ratings").glob("*.parquet")} == before
+    found = merge(tmp_path, changed, latest=True)
+    assert (found["new_ratings"], found["set_aside"]) == (1, {"replaced by a later answer": 1})
+    one, two = "label-studio:1", "label-studio:2"
+    expected = {(first, one): 1.0, (second, one): 0.0, (third, one): 0.0, (first, two): 0.0}
+    assert standing(tmp_path) == expected
+    assert f"{one} on pair {first}: 0" in found["set_aside_in"].read_text(encoding="utf-8")
+    assert note(tmp_path, "a")["answered"] == 3
+    # The same again, and the older export, change nothing any more.
+    for tasks in (changed, answers("a", [first, second, third])):
+        assert merge(tmp_path, tasks, latest=True)["new_ratings"] == 0
+        assert standing(tmp_path) == expected
+
+
+def test_what_is_gone_from_a_task_of_the_export_goes_if_asked_for(tmp_path):
+    first, second, third = draw(tmp_path, "a", 6)
+    merge(tmp_path, answers("a", [first, second, third]) + answers("a", [first, second], rater=2))
+    deleted = [*answers("a", [first, third]), answers("a", [second])[0] | {"annotations": []}]
+    found = merge(tmp_path, deleted)
+    assert "1 merged ratings are gone from their tasks in this export" in found["warnings"][-1]
+    assert len(standing(tmp_path)) == 5
+    found = merge(tmp_path, deleted, latest=True)
+    assert found["set_aside"] == {"gone from the export": 1}
+    # The other person's answers are of another project, of which this export is none.
+    assert set(standing(tmp_path)) == {
+        (first, "label-studio:1"), (third, "label-studio:1"), (first, "label-studio:2"), (second, "label-studio:2"),
+    }  # fmt: skip
+    gone = [*answers("a", [first], rater=2), answers("a", [second])[0] | {"annotations": []}]
+    assert merge(tmp_path, gone, latest=True)["rounds"]["a"]["answered"] == 2
+    assert note(tmp_path, "a")["pairs"] == [first, third]
+    assert seen(tmp_path)[0][0].response == pytest.approx(2 / 3)
+
+
+def test_a_replacement_that_was_cut_short_is_finished_by_the_next(tmp_path, monkeypatch):
+    first, second, _ = draw(tmp_path, "a", 6)
+    merge(tmp_path, answers("a", [first, second]))
+    changed = again(answers("a", [first], choice="right"), **LATER)
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "withdraw", killed)
+        with pytest.raises(KeyboardInterrupt):
+            merge(tmp_path, changed, latest=True)
+    merge(tmp_path, changed, latest=True)
+    assert standing(tmp_path) == {(first, "label-studio:1"): 1.0, (second, "label-studio:1"): 0.0}
 
 
 @pytest.mark.parametrize(

@@ -356,6 +356,14 @@ def test_strangers_pairs_and_rounds_are_refused_row_by_row(work):
     assert found["new_ratings"] == 10
 
 
+def test_an_export_of_strangers_alone_is_refused(work):
+    select(work)
+    export = [t | {"data": t["data"] | {"round": "r9"}} for t in answered(tasks(work), odd)]
+    with pytest.raises(UserError, match=r"none of its 12 answers is to a question of .* \(12 × unknown round\); name"):
+        merge(work, export)
+    assert not (work / "human/ratings").exists()
+
+
 def test_hostile_texts_are_inert_in_the_csv(work):
     select(work)
     export = answered(tasks(work), odd)

@@ -46,12 +46,15 @@ def select(
 
 @app.command()
 def merge(
-    export: Annotated[Path, typer.Argument(help="Label Studio's JSON (or JSON-MIN) export.")],
+    export: Annotated[Path, typer.Argument(help="Label Studio's JSON or JSON-MIN, or a target storage's folder.")],
+    latest: Annotated[
+        bool, typer.Option("--latest", help="A later answer replaces an earlier one; what is gone from a task goes.")
+    ] = False,
     human: Human = Path("human"),
     work: Work = Path("outputs"),
     verbose: Verbose = False,
 ) -> None:
-    """Take people's answers back from Label Studio as new ratings; no earlier rating is changed.
+    """Take people's answers back from Label Studio as new ratings; no earlier rating is changed without --latest.
 
     Says who answered what, what was set aside and why, and how far people agree. Then: [bold]dedpo data
     ratings[/bold].
@@ -60,7 +63,11 @@ def merge(
 
     prepare(None, None, verbose)
     imported = Layout(work).data / "ratings.parquet"
-    say(stage.describe(stage.merge(export, human=human, ratings=imported if imported.is_file() else None)))
+    say(
+        stage.describe(
+            stage.merge(export, human=human, ratings=imported if imported.is_file() else None, latest=latest)
+        )
+    )
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dedpo import tables
+from dedpo import answers, tables
+from dedpo.answers import ANSWERED
 from dedpo.errors import UserError
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 SELECTION: Final = "selection.parquet"
-ANSWERED: Final = "answered.json"
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def answered(folder: Path) -> dict[str, Path]:
     A round of second opinions has no propensities and is none of them.
     """
     found = sorted(p.parent for p in folder.glob(f"*/{ANSWERED}") if (p.parent / SELECTION).is_file())
-    return {p.name: p for p in found if _answers(p)[0] != "again"}
+    return {p.name: p for p in found if answers.note(p / ANSWERED).design != "again"}
 
 
 def inputs(found: dict[str, Path], ratings: Path) -> dict[str, Path]:
@@ -82,10 +81,13 @@ def read(name: str, folder: Path, train: pa.Array, rated: pa.Array, ratings: Pat
     """
     rows = tables.read(folder / SELECTION, tables.SELECTIONS)
     n_selected = pc.sum(rows.column("is_selected")).as_py()
-    answers = pa.array(_answers(folder)[1], pa.string())
-    if unknown := len(answers) - pc.sum(pc.is_in(answers, rated)).as_py():
+    # An answer that was deleted from the merged ratings since is none: the chance to be seen is smaller by it.
+    given = pa.array(
+        answers.note(folder / ANSWERED).still(answers.rated(folder.parent.parent / "ratings")), pa.string()
+    )
+    if unknown := len(given) - (pc.sum(pc.is_in(given, rated)).as_py() or 0):
         raise UserError(
-            f"{ratings}: has no rating of {unknown} of the {len(answers)} pairs that were answered in round {name}; "
+            f"{ratings}: has no rating of {unknown} of the {len(given)} pairs that were answered in round {name}; "
             "run 'dedpo data ratings' first"
         )
     place = pc.index_in(train, rows.column("pair_id").combine_chunks())
@@ -94,22 +96,13 @@ def read(name: str, folder: Path, train: pa.Array, rated: pa.Array, ratings: Pat
         name=name,
         propensity=np.asarray(pc.fill_null(rows.column("propensity").take(place), 0.0).to_numpy(), dtype=np.float64),
         is_selected=is_selected,
-        is_answered=is_selected & _bools(pc.is_in(train, answers)),
+        is_answered=is_selected & _bools(pc.is_in(train, given)),
         elsewhere=n_selected - int(is_selected.sum()),
     )
 
 
 def _bools(column: Any) -> Bools:
     return np.asarray(column.to_numpy(zero_copy_only=False) if isinstance(column, pa.Array) else column.to_numpy())
-
-
-def _answers(folder: Path) -> tuple[str, list[str]]:
-    """A round's design, and the pairs that people answered."""
-    try:
-        found = json.loads((folder / ANSWERED).read_text(encoding="utf-8"))
-        return str(found["design"]), [str(pair) for pair in found["pairs"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{folder / ANSWERED}: cannot be read; merge the round's export again") from None
 
 
 def together(uniform: float, drawn: Bools, rounds: Sequence[Round]) -> tuple[Bools, Floats]:

@@ -1,76 +1,79 @@
-"""Label Studio's JSON export as answers; what cannot be one is set aside with its reason.
+"""Label Studio's exports as answers; what cannot be one is set aside with its reason.
 
-Read: 'JSON' (a task with its annotations, https://labelstud.io/guide/task_format) and 'JSON-MIN' (a row an
-annotation). Everything in it is from elsewhere: no value is trusted to be of its type.
+Read: 'JSON' (a task with its annotations, https://labelstud.io/guide/task_format), 'JSON-MIN' (a row an annotation),
+what a target storage holds (a file an annotation, its task inside, or a file a task), and 'completions', as
+annotations were called before version 1. Everything in it is from elsewhere: no value is trusted to be of its type.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from dedpo.errors import UserError, excerpt
-from dedpo.human.project import CONTROL, LEFT, RIGHT, TIE, is_round, preference
+from dedpo.human.annotations import Answer as Answer
+from dedpo.human.annotations import answer, from_minimum
+from dedpo.human.project import CONTROL
 from dedpo.set_aside import RefusedError, SetAside
 
-_CHOICES: Final = (LEFT, TIE, RIGHT)
-_ORDERS: Final = ("01", "10")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One person's answer to one task, in the pair's orientation.
-
-    Attributes:
-        number: counted from 1 over what the export holds, annotations and predictions alike.
-        rater: an e-mail address, or 'label-studio:<id>' where the export gives only a number.
-        preference: P(image 1 preferred over image 0): 0, ½ or 1.
-        order_shown: '01' if image 0 was on the left, else '10'.
-        time: of the last change, in UTC; None: unknown.
-    """
-
-    number: int
-    round: str
-    pair_id: str
-    rater: str
-    preference: float
-    order_shown: str
-    time: datetime | None
-    prompt: str
+_CHOOSE: Final = "in Label Studio choose Export, then 'JSON'"
+# What an annotation may be without anybody having chosen the wrong file.
+_ORDINARY: Final = {"skipped"}
+_REMEDIES: Final = {
+    "prediction": f"label the tasks, or, if they are, {_CHOOSE}",
+    "draft": "submit the drafts in Label Studio, then export again",
+    "no rater": f"this file does not say who answered; {_CHOOSE}",
+    "not one of left, tie, right": "the control 'preference' must have the values left, tie and right",
+    "no choice": "the control must be called 'preference', or be a Pairwise one",
+}
 
 
 def read(path: Path) -> list[Any]:
-    """The tasks of an export.
+    """The tasks, annotations or rows of an export: a file, or the folder of a target storage with a file each.
 
     Raises:
         UserError: no such file, no JSON, or no list of tasks.
     """
+    if path.is_dir():
+        files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
+        if not files:
+            raise UserError(f"{path}: an empty folder; {_CHOOSE}")
+        return [item for file in files for item in _items(file)]
+    return _items(path)
+
+
+def _items(path: Path) -> list[Any]:
     try:
-        tasks = json.loads(path.read_bytes())
+        data = path.read_bytes()
+        if data.startswith(b"PK\x03\x04"):
+            raise UserError(f"{path}: a zip archive; unpack it and name the JSON file in it")
+        found = json.loads(data)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}; name a JSON export of Label Studio") from None
+    except UserError:
+        raise
     except (ValueError, RecursionError) as error:
-        reason = excerpt(str(error), 80)
-        raise UserError(f"{path}: no JSON ({reason}); in Label Studio choose Export, then 'JSON'") from None
-    if not isinstance(tasks, list) or not tasks:
-        found = "an empty list" if tasks == [] else f"a JSON {type(tasks).__name__}"
-        raise UserError(f"{path}: {found}, expected Label Studio's list of tasks; choose Export, then 'JSON'")
-    return tasks
+        raise UserError(f"{path}: no JSON ({excerpt(str(error), 80)}); {_CHOOSE}") from None
+    if isinstance(found, dict) and ("data" in found or _is_stored(found)):
+        return [found]
+    if not isinstance(found, list) or not found:
+        shown = "an empty list" if found == [] else f"a JSON {type(found).__name__}"
+        raise UserError(f"{path}: {shown}, expected Label Studio's list of tasks; {_CHOOSE}")
+    return found
 
 
 def parse(tasks: list[Any]) -> tuple[list[Answer], list[SetAside]]:
-    """Every annotation and prediction of the tasks: an answer, or set aside."""
+    """Every annotation, prediction and draft of the tasks: an answer, or set aside."""
     answers: list[Answer] = []
     set_aside: list[SetAside] = []
     for number, (data, annotation, kind) in enumerate(_annotations(tasks), start=1):
         try:
             if kind:
                 raise RefusedError(kind)
-            answers.append(_answer(number, data, annotation))
+            answers.append(answer(number, data, annotation))
         except RefusedError as refused:
             prompt = data.get("prompt")
             shown = excerpt(prompt) if isinstance(prompt, str) else ""
@@ -78,96 +81,57 @@ def parse(tasks: list[Any]) -> tuple[list[Answer], list[SetAside]]:
     return answers, set_aside
 
 
+def check(path: Path, tasks: Sequence[Any], answers: Sequence[Answer], set_aside: Sequence[SetAside]) -> None:
+    """Refuse a file that holds no answer at all, unless people have only skipped.
+
+    Raises:
+        UserError: so it is; says what it holds instead, and which export to choose.
+    """
+    reasons = Counter(s.reason for s in set_aside)
+    if answers or (reasons and reasons.keys() <= _ORDINARY):
+        return
+    if not reasons:
+        raise UserError(f"{path}: none of its {len(tasks)} tasks holds an annotation; if people answered, {_CHOOSE}")
+    told = ", ".join(f"{count} × {reason}" for reason, count in reasons.most_common(3))
+    remedy = _REMEDIES.get(reasons.most_common(1)[0][0], f"{_CHOOSE}, of the project that 'dedpo data select' wrote")
+    raise UserError(f"{path}: none of its annotations is an answer ({told}); {remedy}")
+
+
+def listed(tasks: list[Any]) -> set[tuple[str, str]]:
+    """(round, pair_id) of the tasks that stand there with all their annotations."""
+    whole = [t["data"] for t in tasks if isinstance(t, dict) and isinstance(t.get("data"), dict) and "annotations" in t]
+    return {(str(data.get("round")), str(data.get("pair_id"))) for data in whole}
+
+
 def _annotations(tasks: list[Any]) -> Iterator[tuple[dict[str, Any], Any, str]]:
     """Task data, what was said on it, and why it is no answer ('': it may be one)."""
     for task in tasks:
         if not isinstance(task, dict):
             yield {}, None, "not a task"
-        elif "data" not in task and "annotator" in task:
-            # A task that nobody opened is a row as well.
-            if task["annotator"] is not None or CONTROL in task:
-                yield task, _from_minimum(task), ""
-        else:
-            data = task["data"] if isinstance(task.get("data"), dict) else {}
-            for annotation in _listed(task, "annotations"):
-                yield data, annotation, ""
-            for _ in _listed(task, "predictions"):
-                yield data, None, "prediction"
+        elif _is_stored(task):
+            yield _data(task["task"]), task, ""
+        elif "data" in task:
+            for annotation in (*_listed(task, "annotations"), *_listed(task, "completions")):
+                yield _data(task), annotation, ""
+            for kind in ("prediction", "draft"):
+                yield from ((_data(task), None, kind) for _ in _listed(task, f"{kind}s"))
+        elif "result" in task:
+            yield {}, task, "an annotation without its task"
+        # A task that nobody opened is a row as well.
+        elif task.get("annotator") is not None or CONTROL in task:
+            yield task, from_minimum(task), ""
+
+
+def _is_stored(item: dict[str, Any]) -> bool:
+    """Whether this is an annotation with its task inside, as a target storage has them."""
+    return "result" in item and isinstance(item.get("task"), dict)
+
+
+def _data(task: dict[str, Any]) -> dict[str, Any]:
+    found = task.get("data")
+    return found if isinstance(found, dict) else {}
 
 
 def _listed(task: dict[str, Any], key: str) -> list[Any]:
     found = task.get(key)
     return found if isinstance(found, list) else []
-
-
-def _from_minimum(row: dict[str, Any]) -> dict[str, Any]:
-    """A JSON-MIN row's annotation as 'JSON' would have it."""
-    chosen = row.get(CONTROL)
-    result = [] if chosen is None else [{"from_name": CONTROL, "value": {"choices": [chosen]}}]
-    return {"result": result, "completed_by": row["annotator"], "updated_at": row.get("updated_at")}
-
-
-def _answer(number: int, data: dict[str, Any], annotation: Any) -> Answer:
-    if not isinstance(annotation, dict):
-        raise RefusedError("unreadable annotation", excerpt(str(annotation), 60))
-    name, pair_id, order = (data.get(key) for key in ("round", "pair_id", "order_shown"))
-    if not is_round(name) or not isinstance(pair_id, str) or order not in _ORDERS:
-        raise RefusedError("not a task of 'dedpo data select'", excerpt(f"{name} {pair_id} {order}", 80))
-    if annotation.get("was_cancelled") or annotation.get("skipped"):
-        raise RefusedError("skipped")
-    prompt = data.get("prompt")
-    return Answer(
-        number=number,
-        round=str(name),
-        pair_id=pair_id,
-        rater=_rater(annotation.get("completed_by")),
-        preference=preference(_choice(annotation.get("result")), str(order)),
-        order_shown=str(order),
-        time=_time(annotation.get("updated_at")) or _time(annotation.get("created_at")),
-        prompt=excerpt(prompt) if isinstance(prompt, str) else "",
-    )
-
-
-def _rater(found: Any) -> str:
-    # JSON-MIN has the address itself where 'JSON' has {"id", "email"}.
-    email = found.get("email") if isinstance(found, dict) else found
-    if isinstance(email, str) and (shown := excerpt(email, 200)):
-        return f"label-studio:{shown}" if shown.isdecimal() else shown
-    if isinstance(found, dict):
-        found = found.get("id")
-    # A number alone could be another person's name in the ratings that were imported.
-    if isinstance(found, int) and not isinstance(found, bool):
-        return f"label-studio:{found}"
-    raise RefusedError("no rater", excerpt(str(found), 60))
-
-
-def _choice(results: Any) -> str:
-    """The one choice made: by Choices, or by Label Studio's Pairwise tag for those who prefer it."""
-    found = [_chosen(result) for result in results] if isinstance(results, list) else []
-    said = [choice for choice in found if choice is not None]
-    if not said:
-        raise RefusedError("no choice")
-    if len(said) > 1 or said[0] not in _CHOICES:
-        raise RefusedError("not one of left, tie, right", excerpt(", ".join(map(str, said)), 60))
-    return str(said[0])
-
-
-def _chosen(result: Any) -> Any:
-    """What one region of a result says of the preference; None: nothing."""
-    value = result.get("value") if isinstance(result, dict) else None
-    if not isinstance(value, dict):
-        return None
-    if "choices" in value and result.get("from_name") == CONTROL:
-        choices = value["choices"]
-        return choices[0] if isinstance(choices, list) and len(choices) == 1 else excerpt(str(choices), 60)
-    return value.get("selected") if result.get("type") == "pairwise" else None
-
-
-def _time(text: Any) -> datetime | None:
-    if not isinstance(text, str):
-        return None
-    try:
-        time = datetime.fromisoformat(text)
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None

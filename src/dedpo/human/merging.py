@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
@@ -24,25 +25,42 @@ Floats = NDArray[np.float64]
 SAME_PREFERENCE: Final = 1e-9
 _BOOTSTRAP: Final = 1000
 DIFFERS: Final = "differs from the merged rating"
+OVERRULED: Final = "overruled by a later answer"
 
-Earlier = Mapping[tuple[str, str], float]
+UNKNOWN_ROUND: Final = "unknown round"
+UNKNOWN_PAIR: Final = "unknown pair"
+OTHER_ORDER: Final = "other order than was drawn"
+NOT_ASKED: Final = (UNKNOWN_ROUND, UNKNOWN_PAIR, OTHER_ORDER)
+
+Key = tuple[str, str]  # (pair_id, rater)
+Earlier = Mapping[Key, float]
+Times = Mapping[Key, datetime | None]
 
 
 class Accepted(NamedTuple):
-    """What the answers amount to; each is new, known, a duplicate or set aside."""
+    """What the answers amount to; each is new, known, a duplicate or set aside.
+
+    Attributes:
+        replaced: (pair_id, rater) of the merged ratings in whose place a new one comes.
+    """
 
     new: list[Answer]
     set_aside: list[SetAside]
     known: int
     duplicates: int
+    replaced: list[tuple[str, str]]
 
 
-def accept(answers: list[Answer], rounds: Mapping[str, Mapping[str, str]], earlier: Earlier) -> Accepted:
+def accept(
+    answers: list[Answer], rounds: Mapping[str, Mapping[str, str]], earlier: Earlier, since: Times | None = None
+) -> Accepted:
     """Keep one answer of each person to each pair, if the pair was asked about and nothing contradicts it.
 
     Args:
         rounds: round → pair_id → order shown, of the selected pairs.
-        earlier: (pair_id, rater) → preference, of the ratings merged so far; they are never changed.
+        earlier: (pair_id, rater) → preference, of the ratings merged so far.
+        since: their times, if a person's later answer is to stand in the place of an earlier one; None: what
+            contradicts is set aside, and no merged rating is changed.
     """
     set_aside: list[SetAside] = []
     asked: list[Answer] = []
@@ -53,9 +71,13 @@ def accept(answers: list[Answer], rounds: Mapping[str, Mapping[str, str]], earli
         else:
             asked.append(answer)
     new: list[Answer] = []
+    replaced: list[Key] = []
     known = duplicates = 0
     for key, same in groupby(sorted(asked, key=_key), _key):
         given = list(same)
+        if since is not None:
+            given, overruled = _latest(given)
+            set_aside += [_aside(a, OVERRULED) for a in overruled]
         values = [a.preference for a in given]
         before = earlier.get(key)
         if max(values) - min(values) > SAME_PREFERENCE:
@@ -64,25 +86,62 @@ def accept(answers: list[Answer], rounds: Mapping[str, Mapping[str, str]], earli
         duplicates += len(given) - 1
         if before is None:
             new.append(given[0])
-        elif abs(before - values[0]) > SAME_PREFERENCE:
-            set_aside.append(_aside(given[0], DIFFERS))
-        else:
+        elif abs(before - values[0]) <= SAME_PREFERENCE:
             known += 1
-    return Accepted(new, sorted(set_aside, key=lambda s: s.number), known, duplicates)
+        elif since is not None and not _is_older(given[0].time, since.get(key)):
+            new.append(given[0])
+            replaced.append(key)
+        else:
+            set_aside.append(_aside(given[0], DIFFERS))
+    return Accepted(new, sorted(set_aside, key=lambda s: s.number), known, duplicates, replaced)
 
 
-def _key(answer: Answer) -> tuple[str, str]:
+def _key(answer: Answer) -> Key:
     return answer.pair_id, answer.rater
+
+
+def _latest(given: list[Answer]) -> tuple[list[Answer], list[Answer]]:
+    """One person's answers to one pair: those of the last moment, with what says the same, and those that differ."""
+    last = max((a.time for a in given if a.time is not None), default=None)
+    values = {a.preference for a in given if a.time == last}
+    # Two at one moment, or none with a time, are a contradiction still.
+    standing = [a for a in given if a.preference in values]
+    return standing, [a for a in given if a.preference not in values]
+
+
+def _is_older(time: datetime | None, than: datetime | None) -> bool:
+    return time is not None and than is not None and time < than
+
+
+def gone(merged: list[pa.Table], listed: Collection[tuple[str, str]], answers: Iterable[Answer]) -> list[Key]:
+    """(pair_id, rater) of merged ratings whose annotation is not in an export that lists all of its task, sorted.
+
+    Only of people who answered something in that export: those of another project with the same tasks are not in it.
+
+    Args:
+        listed: (round, pair_id) of the tasks that the export lists with all their annotations.
+    """
+    given = {(a.round, a.pair_id, a.rater) for a in answers}
+    here = {rater for _, _, rater in given}
+    found: set[Key] = set()
+    for table in merged:
+        rounds = (source.removeprefix("label-studio:") for source in table.column("source").to_pylist())
+        for name, pair, rater in zip(
+            rounds, table.column("pair_id").to_pylist(), table.column("rater").to_pylist(), strict=True
+        ):
+            if rater in here and (name, pair) in listed and (name, pair, rater) not in given:
+                found.add((pair, rater))
+    return sorted(found)
 
 
 def _not_asked(answer: Answer, rounds: Mapping[str, Mapping[str, str]]) -> str:
     """Why the answer is to no question of ours; '' if it is to one."""
     if answer.round not in rounds:
-        return "unknown round"
+        return UNKNOWN_ROUND
     order = rounds[answer.round].get(answer.pair_id)
     if order is None:
-        return "unknown pair"
-    return "" if order == answer.order_shown else "other order than was drawn"
+        return UNKNOWN_PAIR
+    return "" if order == answer.order_shown else OTHER_ORDER
 
 
 def _aside(answer: Answer, reason: str) -> SetAside:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dedpo import images, tables
+from dedpo import answers, images, tables
+from dedpo.answers import ANSWERED as ANSWERED
 from dedpo.errors import UserError
 from dedpo.holdout import is_held_out
 from dedpo.human.export import Answer
@@ -24,8 +25,8 @@ from dedpo.set_aside import SetAside, cells, write_csv
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
+FACTS: Final = "summary.json"
 SELECTION: Final = "selection.parquet"
-ANSWERED: Final = "answered.json"
 # Which pairs are rated, and nothing of how.
 RATED: Final = tables.Table("rated", ("pair_id",), pa.schema([pa.field("pair_id", pa.string(), nullable=False)]))
 # Pairs whose images are in memory at a time, beside their shard.
@@ -125,6 +126,22 @@ def rounds(folder: Path) -> list[str]:
     return sorted(p.name for p in found if is_round(p.name) and (p / MANIFEST).is_file())
 
 
+def facts(folder: Path) -> dict[str, Any]:
+    """What a round's draw has counted.
+
+    Raises:
+        UserError: no whole round lies there.
+    """
+    try:
+        found = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        return dict(found) | {"design": str(found["design"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{folder}: no whole round lies there ({FACTS} cannot be read); bring it back from version control, or "
+            "delete the folder if nobody was asked yet"
+        ) from None
+
+
 def answered(folder: Path) -> dict[str, tuple[Path, Path]]:
     """Selection and answers, as files, of each answered round that splits count; second opinions are none of them.
 
@@ -132,7 +149,7 @@ def answered(folder: Path) -> dict[str, tuple[Path, Path]]:
         UserError: a round's answered.json cannot be read.
     """
     files = {name: (folder / name / SELECTION, folder / name / ANSWERED) for name in rounds(folder)}
-    return {name: both for name, both in files.items() if both[1].is_file() and _note(both[1])["design"] != "again"}
+    return {name: both for name, both in files.items() if both[1].is_file() and answers.note(both[1]).design != "again"}
 
 
 def round_hashes(folder: Path) -> dict[str, dict[str, str]]:
@@ -141,18 +158,14 @@ def round_hashes(folder: Path) -> dict[str, dict[str, str]]:
     Raises:
         UserError: a round's answered.json cannot be read.
     """
+    rated = answers.rated(folder.parent / "ratings")
     return {
-        name: {"selection": fingerprint(selection), "answered": _hash(json.dumps(sorted(_note(note)["pairs"])))}
+        name: {
+            "selection": fingerprint(selection),
+            "answered": _hash(json.dumps(answers.note(note).still(rated))),
+        }
         for name, (selection, note) in answered(folder).items()
     }
-
-
-def _note(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {"design": str(found["design"]), "pairs": [str(pair) for pair in found["pairs"]]}
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{path}: cannot be read; merge the round's export again") from None
 
 
 def selected(round_folder: Path) -> dict[str, str]:
@@ -181,9 +194,9 @@ def read_ratings(path: Path) -> pa.Table:
     return tables.read(path, tables.RATINGS) if tables.count_rows(path) else tables.RATINGS.schema.empty_table()
 
 
-def ratings_table(answers: list[Answer]) -> pa.Table:
+def ratings_table(given: list[Answer]) -> pa.Table:
     """Rows of the ratings table, sorted by pair and rater."""
-    rows = sorted(answers, key=lambda a: (a.pair_id, a.rater))
+    rows = sorted(given, key=lambda a: (a.pair_id, a.rater))
     names = ("pair_id", "rater", "preference", "order_shown", "time")
     columns: dict[str, Any] = {name: [getattr(a, name) for a in rows] for name in names}
     columns["source"] = [f"label-studio:{a.round}" for a in rows]
@@ -196,6 +209,29 @@ def write_ratings(table: pa.Table, folder: Path, round_: str) -> Path:
     path = folder / f"{round_}-{_hash(text)}.parquet"
     tables.write(table, tables.RATINGS, path)
     return path
+
+
+def withdraw(keys: Collection[tuple[str, str]], files: Iterable[Path]) -> list[dict[str, Any]]:
+    """Take ratings out of files of merged ones; a file that changes is written anew, named by its content.
+
+    Args:
+        keys: (pair_id, rater).
+
+    Returns:
+        the rows that were taken out.
+    """
+    taken: list[dict[str, Any]] = []
+    for path in files:
+        rows = tables.read(path, tables.RATINGS).to_pylist()
+        out = [row for row in rows if (row["pair_id"], row["rater"]) in keys]
+        if not out:
+            continue
+        taken += out
+        if left := [row for row in rows if (row["pair_id"], row["rater"]) not in keys]:
+            round_ = path.name.rpartition("-")[0]
+            write_ratings(pa.Table.from_pylist(left, schema=tables.RATINGS.schema), path.parent, round_)
+        path.unlink()
+    return taken
 
 
 def write_set_aside(rows: list[SetAside], folder: Path) -> Path:
