@@ -102,15 +102,26 @@ def train(
 @app.command()
 def sample(
     work: Work = Path("outputs"),
+    retire: Annotated[
+        bool,
+        typer.Option(
+            "--retire",
+            help="First move policies and targets that the settings no longer name to WORK/retired; for dvc.yaml.",
+        ),
+    ] = False,
     config: ConfigFile = None,
     overrides: Overrides = None,
     verbose: Verbose = False,
 ) -> None:
     """Draw the prompts with the reference and every policy, from the same initial noise."""
+    from dedpo.ops import retire as ops
     from dedpo.sample import stage
 
     settings = prepare(config, overrides, verbose)
     paths = Layout(work)
+    if retire:
+        for former, now in ops.retire(work, seeds=settings.seeds, arms=settings.arms).items():
+            typer.echo(f"{former}: not in the settings any more; moved to {now}", err=True)
     models = {"reference": settings.train.base} | {
         f"{arm}-{seed}": str(paths.policies / str(seed) / arm) for seed in settings.seeds for arm in settings.arms
     }
