@@ -52,3 +52,30 @@ def test_only_finite_numbers_are_logged() -> None:
     facts: dict[str, Any] = {"a": 1, "b": float("nan"), "c": True, "d": "x", "e": None, "f": 0.5}
     component.log(Metrics(), facts)
     assert logged == {"a": 1.0, "f": 0.5}
+
+
+def _artifact(path: Path) -> dsl.Dataset:
+    return dsl.Dataset(name="x", uri=str(path))
+
+
+def test_a_note_is_no_empty_folder(tmp_path: Path) -> None:
+    """An object store keeps no empty folder, and the next task would find nothing."""
+    component.note(str(tmp_path / "part"), "Nobody was asked.")
+    assert [p.read_text() for p in (tmp_path / "part").iterdir()] == ["Nobody was asked.\n"]
+
+
+def test_labels_that_are_there_become_an_artefact_of_this_run(tmp_path: Path) -> None:
+    given, target = _artifact(tmp_path / "given"), _artifact(tmp_path / "run" / "labels")
+    (tmp_path / "run").mkdir()
+    with pytest.raises(
+        UserError, match="labels: no labels.parquet at .*given; name the URI of a finished output folder"
+    ):
+        component.take(given, target, "labels", ("labels.parquet",), "summary.json")
+    assert not (tmp_path / "run" / "labels").exists()
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / "labels.parquet").write_bytes(b"x")
+    (tmp_path / "given" / "summary.json").write_text('{"pairs": 7}')
+    assert component.take(given, target, "labels", ("labels.parquet",), "summary.json") == {"pairs": 7}
+    assert (tmp_path / "run" / "labels" / "labels.parquet").read_bytes() == b"x"
+    assert len(target.metadata["sha256"]) == 64
+    assert target.metadata["taken_from"] == str(tmp_path / "given")

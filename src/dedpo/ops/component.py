@@ -145,7 +145,7 @@ def take(given: Artifact, target: Artifact, what: str, needs: Sequence[str], fac
     shutil.copytree(given.path, target.path)
     found = json.loads(Path(target.path, facts).read_text(encoding="utf-8"))
     assert isinstance(found, dict)
-    describe(target, taken_from=given.uri)
+    describe(target, taken_from=excerpt(given.uri, 500))
     return found
 
 
