@@ -251,6 +251,8 @@ def together(body: Body) -> Response:
     """A number of logprobs, and parallel lists."""
     if body.get("logprobs") is True:
         return error(400, "logprobs: Input should be a valid integer, got true", param="logprobs")
+    if body["logprobs"] > 5:
+        return error(400, "20 is greater than the maximum of 5 - 'logprobs'", param="logprobs")
     word, p = letter(body), spread(body)
     lists = {
         "tokens": [word],

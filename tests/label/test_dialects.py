@@ -79,7 +79,7 @@ HARD = "hard"
         (spoken.openrouter, SOFT, 1, 0, "takes no structured_outputs"),
         (spoken.few_logprobs, SOFT, 1, 0, None),
         (spoken.fewer_logprobs, SOFT, 1, 0, None),
-        (spoken.together, SOFT, 1, 0, None),
+        (spoken.together, SOFT, 2, 0, None),
         (spoken.not_both, SOFT, 1, 0, "takes no structured_outputs"),
         (spoken.gemma, SOFT, 1, 0, "takes no system message"),
         (spoken.gpt5, HARD, 5, 0, "preferences will be 0 or 1"),
@@ -162,6 +162,13 @@ SOON = {"retry-after-ms": "2"}
         lambda: HTMLResponse("<html>502 Bad Gateway</html>", 502, headers=SOON),
         lambda: JSONResponse({"error": {"code": 429, "message": "Rate limit exceeded"}}, headers=SOON),
         lambda: JSONResponse({"error": {"code": "503", "message": "overloaded"}}, headers=SOON),
+        lambda: JSONResponse(
+            {
+                "choices": [{"message": {"content": None}, "finish_reason": "stop"}],
+                "error": {"message": "Provider returned error", "code": 429, "metadata": {"raw": "error code: 1015"}},
+            },
+            headers=SOON,
+        ),
         lambda: JSONResponse(
             {"choices": [{"error": {"code": 502, "message": "Provider"}, "finish_reason": "error", "message": {}}]},
             headers=SOON,

@@ -139,13 +139,17 @@ class Client:
             await asyncio.sleep(min(LONGEST_PAUSE, 0.5 * 2**failures))
             failures += 1
 
+    @property
+    def given_up(self) -> tuple[str, ...]:
+        """What this endpoint does not take or give, as far as it is known."""
+        return tuple(self._dialect.losses)
+
     def losses(self) -> str | None:
         """One line of what is given up at this endpoint, if that is news since it was last asked for."""
-        known = self._dialect.losses
-        if len(known) == self._told:
+        if len(self.given_up) == self._told:
             return None
-        self._told = len(known)
-        return f"{self.url} ('{self.model}'): {'; '.join(known)}"
+        self._told = len(self.given_up)
+        return f"{self.url} ('{self.model}'): {'; '.join(self.given_up)}"
 
     async def close(self) -> None:
         """Close the connections."""

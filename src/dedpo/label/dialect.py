@@ -124,7 +124,8 @@ class Dialect:
             self.note("it takes no limit of tokens")
 
     def _relist(self, named: set[str], refusal: Refusal) -> None:
-        top = int(self.fields.get("top_logprobs", 0))
+        is_number = self.fields.get("logprobs") not in (None, True, False)
+        top = int(self.fields.get("logprobs" if is_number else "top_logprobs", 0))
         most = refusal.at_most(below=top)
         is_value = refusal.speaks_of(r"too (?:large|high|many|big)|exceed|greater than|out of range|less than|must be")
         if self.fields.get("logprobs") is True and refusal.speaks_of(
@@ -133,7 +134,7 @@ class Dialect:
             # The older form: one number, which says how many.
             self.fields["logprobs"] = self.fields.pop("top_logprobs", 1)
         elif most is not None:
-            self.fields["top_logprobs"] = most
+            self.fields["logprobs" if is_number else "top_logprobs"] = most
         elif "logprobs" not in named and is_value and top > 5:
             self.fields["top_logprobs"] = 5
         elif "logprobs" not in named:

@@ -13,6 +13,7 @@ MONEY: Final = "its quota or credit is used up: top it up, or wait until it is r
 ADVICE: Final[Mapping[Why, str]] = {
     "thought": "; `dedpo label` gives it room to think, or set label.request.max_completion_tokens",
     "cut": "; `dedpo label` tries other fields, or set label.request",
+    "no letter": "; `dedpo label` tries other fields, or set label.request",
 }
 # Seen of many questions: what to set.
 UNREAD_REMEDY: Final = (

@@ -157,9 +157,9 @@ def within_200(body: Any, text: str) -> Refusal | None:
         error = body
     if not error and first.get("finish_reason") == "error":
         error = first
-    if not error or (choices and not first.get("error") and first.get("finish_reason") not in ("error", None)):
-        return None
-    return Refusal(_code(error), text)
+    message = first.get("message")
+    has_answer = isinstance(message, dict) and bool(message.get("content")) and first.get("finish_reason") != "error"
+    return Refusal(_code(error), text) if error and not has_answer else None
 
 
 def _unescaped(text: str) -> str:
