@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Final, Generic, Protocol, Self, TypeVar
 
+from dedpo import disk
 from dedpo.errors import UserError
 
 ANSWERS: Final = "answers"
@@ -98,6 +99,7 @@ class Log:
                 # A file system without locks: a file of its own keeps every run apart from all others.
                 file.close()
                 file = (self.folder / f"{self.name}-{uuid.uuid4().hex}.jsonl").open("ab+", buffering=0)
+            disk.sync(self.folder)
             # What a crash has torn becomes a line of its own, together with the first whole one after it.
             self._before = b"" if _is_whole(file) else b"\n"
             return file
@@ -145,7 +147,8 @@ class Store(Generic[A]):
             also: more files of lines, which are only read.
 
         Raises:
-            UserError: a file has lines and none can be read, so that all its questions would be paid for again.
+            UserError: a file cannot be opened, or has lines and none can be read as an answer: all its questions would
+                be paid for again.
         """
         self._log = log
         self._kind = kind
@@ -154,7 +157,13 @@ class Store(Generic[A]):
         self.asked = 0
         """Questions answered since, for better or worse."""
         for path in (*log.files(), *also):
-            self._read(path)
+            try:
+                self._read(path)
+            except PermissionError:
+                raise UserError(
+                    f"{path}: cannot be read (permission denied), and its questions would be paid for again; let this "
+                    "user read it"
+                ) from None
 
     def __enter__(self) -> Self:
         return self
@@ -252,7 +261,7 @@ def adopt(out: Path, folder: Path) -> None:
             known = {hash(line) for line in _lines(log)}
             for line in file:
                 if hash(line) not in known:
-                    log.add(line)
+                    log.add(line if line.endswith(b"\n") else line + b"\n")
 
 
 def _lines(log: Log) -> Iterator[bytes]:

@@ -164,6 +164,15 @@ def test_answers_in_a_finished_output_join_the_log_once(both: Path, tmp_path: Pa
         assert store.answers == {("p1", "01"): GOOD, ("p1", "10"): FAILED}
 
 
+def test_a_log_that_may_not_be_read_is_named(both: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Store, "_read", refused)
+    with pytest.raises(UserError, match=r"who-0.jsonl: cannot be read \(permission denied\)"):
+        opened(both)
+
+
 def test_names_are_readable_and_differ_with_what_is_asked() -> None:
     name = log_name("Qwen/Qwen2.5-VL pairwise", {"a": 1})
     assert name.startswith("Qwen-Qwen2.5-VL-pairwise-")
