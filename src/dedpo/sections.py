@@ -51,6 +51,8 @@ class DataConfig(Section):
     """Images with more pixels are set aside undecoded."""
     shard_rows: int = Field(1000, ge=1)
     """Most pairs in one Parquet shard; the first ones are smaller, so that appended pairs move little."""
+    sides_seed: int = Field(0, ge=0)
+    """Seed of the sides on which images come whose columns say which is the better one (chosen and rejected)."""
     clip_model: str | None = None
     """A transformers CLIPModel (folder or hub id) whose embeddings join the pairs' features; null: image statistics."""
 

@@ -17,10 +17,17 @@ from dedpo.sections import BiasConfig
 PANDALM = Path(__file__).parents[3] / "shared" / "data" / "pandalm_preferences.csv"
 
 
-def run(path: Path, root: Path, *, raters: tuple[str, ...] = (), **columns: str) -> dict[str, Any]:
+def run(
+    path: Path,
+    root: Path,
+    *,
+    raters: tuple[str, ...] = (),
+    values: dict[str, list[str]] | None = None,
+    **columns: str,
+) -> dict[str, Any]:
     names = {"human": "human", "ai": "ai", "prompt": "prompt"} | columns
     config = BiasConfig(workspace=str(root / "workspace"), permutations=500, bootstrap=300)
-    return stage.run_table(config, table=path, raters=list(raters), out=root / "out", **names)
+    return stage.run_table(config, table=path, raters=list(raters), out=root / "out", values=values, **names)
 
 
 def write(root: Path, rows: list[tuple[object, ...]], header: str = "prompt,human,ai") -> Path:
@@ -99,13 +106,13 @@ def test_hostile_texts_are_inert(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("prompt,human,ai\np,2,1\n", "line 2, column 'human': '2' is no preference"),
-        ("prompt,human,ai\np,A,1\n", "'A' is no preference"),
+        ("prompt,human,ai\np,2,1\n", "column 'human': what its values mean is not certain: 2 (1×)"),
+        ("prompt,human,ai\n" + "p,1,1\n" * 200 + "p,oops,0\n", "line 202, column 'human': 'oops' is no preference"),
         ("prompt,human\np,1\n", "no column 'ai'; it has prompt, human"),
         ("prompt,human,ai\n", "no row below the header"),
-        ("", "no row below the header"),
+        ("", "the file is empty"),
         ("prompt,human,ai\np,1\n", "2 cells under 3 columns"),
-        ('prompt,human,ai\n"p,1,1\n', "not a readable UTF-8 CSV"),
+        ('prompt,human,ai\n"p,1,1\n', "row 2 or below"),
     ],
 )
 def test_a_wrong_table_is_one_line(tmp_path: Path, text: str, message: str) -> None:
@@ -120,3 +127,53 @@ def test_a_wrong_table_is_one_line(tmp_path: Path, text: str, message: str) -> N
 def test_no_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         run(tmp_path / "nowhere.csv", tmp_path)
+
+
+@pytest.mark.parametrize(("delimiter", "encoding"), [("\t", "utf-8"), (";", "utf-8-sig"), (",", "utf-16")])
+def test_tabs_semicolons_and_excels_unicode_are_read(tmp_path: Path, delimiter: str, encoding: str) -> None:
+    lines = ["prompt,human,ai", *(f"p{i} é,{i % 2},{i % 2}" for i in range(10))]
+    path = tmp_path / "table.csv"
+    path.write_bytes("\n".join(line.replace(",", delimiter) for line in lines).encode(encoding))
+    assert run(path, tmp_path)["agreement"]["value"] == 1
+
+
+def coded(root: Path, first: str, second: str, ai: tuple[str, str] = ("0", "1")) -> Path:
+    return write(root, [(f"p {i}", (first, second)[i % 2], ai[i % 2]) for i in range(30)])
+
+
+def test_codings_are_those_of_the_import(tmp_path: Path) -> None:
+    assert run(coded(tmp_path, "left", "right", ("A", "B")), tmp_path)["agreement"]["value"] == 1
+    path = coded(tmp_path, "1", "2")
+    with pytest.raises(UserError, match="column 'human': .* such as --first human=1 --second human=2"):
+        run(path, tmp_path)
+    for values in ({"first": ["1"], "second": ["2"]}, {"first": ["human=1"], "second": ["human=2"]}):
+        assert run(path, tmp_path, values=values)["agreement"]["value"] == 1
+
+
+def test_one_hot_columns_are_a_preference(tmp_path: Path) -> None:
+    rows = [(f"p {i}", int(i % 3 == 0), int(i % 3 == 1), int(i % 3 == 2), (0, 1, 0.5)[i % 3]) for i in range(30)]
+    path = write(tmp_path, rows, "prompt,winner_model_a,winner_model_b,winner_tie,ai")
+    assert run(path, tmp_path, human="winner_model_a,winner_model_b,winner_tie")["agreement"]["value"] == 1
+
+
+def test_a_list_in_a_cell_is_several_people(tmp_path: Path) -> None:
+    facts = run(write(tmp_path, [(f"p {i}", "[1, 1, 0]", 1) for i in range(20)]), tmp_path)
+    assert facts["agreement"]["value"] == 1
+    assert (facts["ceiling"]["n"], facts["ceiling"]["value"]) == (20, pytest.approx(1 / 3))
+
+
+def test_an_annotator_the_other_way_round_is_said_with_its_remedy(tmp_path: Path) -> None:
+    facts = run(coded(tmp_path, "0", "1", ("1", "0")), tmp_path)
+    told = stage.describe(facts)
+    assert "warning: where neither ties, ai and people agree on 0.000 (0.000 to 0.114) of 30 pairs" in told
+    assert "--first ai=1 --second ai=0" in told
+    assert facts["reversed"] in facts["notes"]
+    facts = run(coded(tmp_path, "0", "1", ("1", "0")), tmp_path, values={"first": ["ai=1"], "second": ["ai=0"]})
+    assert (facts["agreement"]["value"], facts["reversed"], facts["warnings"]) == (1, None, [])
+
+
+def test_a_rater_the_other_way_round_is_named(tmp_path: Path) -> None:
+    rows = [(f"p {i}", i % 2, i % 2, i % 2, i % 2, 1 - i % 2) for i in range(30)]
+    facts = run(write(tmp_path, rows, "prompt,human,ai,r1,r2,r3"), tmp_path, raters=("r1", "r2", "r3"))
+    (warning,) = facts["warnings"]
+    assert "r3 sides with the other raters on 0 of 30 pairs" in warning

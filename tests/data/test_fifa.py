@@ -98,3 +98,28 @@ def test_an_index_without_parquet_files_says_what_it_needs(tmp_path):
 def test_numbers_are_sorted(tmp_path):
     (tmp_path / "a.txt").write_text("5 3 4")
     assert read_index(tmp_path / "a.txt") == ("index", [3, 4, 5])
+
+
+@pytest.mark.parametrize("name", ["index.jsonl", "index.npy", "train_index.txt", "kept.csv", "data/rows.pkl"])
+def test_an_index_that_cannot_be_read_is_refused_and_not_passed_over(pick, tmp_path, name):
+    (pick / "data").mkdir()
+    (pick / name).write_text("1")
+    with pytest.raises(UserError, match="may be an index of their rows"):
+        run(pick, tmp_path / "out")
+    assert run(pick, tmp_path / "out", layout="pickapic")["rows"] == 15
+    if name.endswith((".jsonl", ".npy")):
+        with pytest.raises(UserError, match="not an index"):
+            run(pick / name, tmp_path / "again")
+
+
+def test_two_indices_are_refused(pick, tmp_path):
+    (pick / "index.txt").write_text("1")
+    (pick / "index.json").write_text("[2]")
+    with pytest.raises(UserError, match="lies there as well; keep one index"):
+        run(pick, tmp_path / "out")
+
+
+def test_what_a_download_leaves_beside_the_files_is_no_index(pick, tmp_path):
+    for name in ("README.md", "dataset_infos.json", ".pulled.json", "LICENSE.txt", "sha256sums.txt", "pickapic_v2.py"):
+        (pick / name).write_text("x")
+    assert run(pick, tmp_path / "out")["layout"] == "pickapic"

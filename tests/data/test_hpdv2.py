@@ -130,3 +130,14 @@ def test_a_long_list_is_never_held_as_a_whole(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < path.stat().st_size / 2
     finally:
         tracemalloc.stop()
+
+
+def test_older_editions_name_raters_otherwise(tmp_path):
+    """Until 2023 test.json said raw_annotation, and train.json named who chose (README of tgxs002/HPSv2)."""
+    old = {k: v for k, v in TEST[0].items() if k != "raw_annotations"} | {"raw_annotation": TEST[0]["raw_annotations"]}
+    train = [entry | {"user_hash": "eve"} for entry in TRAIN]
+    summary = run(write_hpdv2(tmp_path / "HPD", train, [old]), tmp_path / "out")
+    found = ratings_of(tmp_path / "out")
+    assert found[:2] == [("a cat", {"eve": 0.0}), ("a dog", {"eve": 1.0})]
+    assert [set(raters) for _, raters in found[2:]] == [{"ann", "bob"}] * 3
+    assert (summary["rows"], summary["raters"]) == (8, 3)

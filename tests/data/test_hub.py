@@ -9,13 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from dedpo import tables
+from dedpo.codings import Said
 from dedpo.data import hub, stage
+from dedpo.data.columns import Asked
 from dedpo.data.layouts import LAYOUTS, detect
 from dedpo.errors import UserError
 from dedpo.manifest import read_manifest
 from dedpo.sections import DataConfig
 from tests.data.hub_server import COMMIT, serving
-from tests.data.published import choice, picture, write_pickapic
+from tests.data.published import choice, picture, write_hpdv2, write_pickapic
 
 
 def run(source, out, **arguments):
@@ -57,11 +59,12 @@ def saved(tmp_path):
     return path
 
 
-COLUMNS = {"prompt": "text", "image_0": "left", "image_1": "right", "preference": "right_wins", "rater": "by"}
+NAMES = {"prompt": "text", "image_0": "left", "image_1": "right", "preference": "right_wins", "rater": "by"}
+COLUMNS = Asked(NAMES, Said(frozenset({"false"}), frozenset({"true"})))
 
 
 def test_a_saved_dataset_is_read_by_its_columns_without_decoding(saved, tmp_path):
-    summary = run(saved, tmp_path / "out", columns=COLUMNS)
+    summary = run(saved, tmp_path / "out", asked=COLUMNS)
     assert rows_of(tmp_path / "out") == [
         ("p0", picture(0), "r0", 0.0),
         ("p1", picture(2), "r1", 1.0),
@@ -80,7 +83,7 @@ def test_a_published_split_may_lack_a_column(saved, tmp_path):
     found["other"] = datasets.Dataset.from_dict({"note": ["x", "y"]})
     # The column that is chosen need not be in the first split.
     datasets.DatasetDict({k: found[k] for k in ("test", "train", "more", "other")}).save_to_disk(tmp_path / "uneven")
-    summary = run(tmp_path / "uneven", tmp_path / "out", columns=COLUMNS)
+    summary = run(tmp_path / "uneven", tmp_path / "out", asked=COLUMNS)
     assert rows_of(tmp_path / "out") == [
         ("p2", picture(4), None, None),
         ("p0", picture(0), "r0", 0.0),
@@ -91,7 +94,7 @@ def test_a_published_split_may_lack_a_column(saved, tmp_path):
 
 
 def test_one_arrow_file_is_a_dataset(saved, tmp_path):
-    run(saved / "test" / "data-00000-of-00001.arrow", tmp_path / "out", columns=COLUMNS)
+    run(saved / "test" / "data-00000-of-00001.arrow", tmp_path / "out", asked=COLUMNS)
     assert [row[0] for row in rows_of(tmp_path / "out")] == ["p2"]
 
 
@@ -99,7 +102,7 @@ def test_a_broken_saved_dataset_is_named(saved, tmp_path):
     path = saved / "train" / "data-00000-of-00001.arrow"
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(UserError, match="not a whole saved dataset") as raised:
-        run(saved, tmp_path / "out", columns=COLUMNS)
+        run(saved, tmp_path / "out", asked=COLUMNS)
     assert "\n" not in str(raised.value)
 
 
@@ -140,7 +143,7 @@ def test_pick_a_pics_columns_in_a_dataset_mean_what_they_mean_there(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({}, "no column 'prompt'; name it with --prompt; there are: words, image_0, image_1"),
+        ({}, "column 'prompt' is missing; name it with --prompt; there are: words, image_0, image_1"),
         ({"prompt": "word"}, "--prompt: .* has no column 'word'; there are: words, image_0, image_1"),
         ({"prompt": "words", "preference": "z"}, "--preference: .* has no column 'z'"),
     ],
@@ -148,13 +151,13 @@ def test_pick_a_pics_columns_in_a_dataset_mean_what_they_mean_there(tmp_path):
 def test_a_missing_column_is_named_with_its_option(tmp_path, columns, message):
     path = parquet(tmp_path / "a.parquet", words=["a"], image_0=[picture(0)], image_1=[picture(1)])
     with pytest.raises(UserError, match=message):
-        run(path, tmp_path / "out", columns=columns)
+        run(path, tmp_path / "out", asked=Asked(columns))
 
 
-def test_columns_belong_to_datasets_only(tmp_path):
-    write_pickapic(tmp_path / "a.parquet", [choice(0)])
-    with pytest.raises(UserError, match="--rater: layout 'pickapic' has its own columns; add --layout datasets"):
-        run(tmp_path / "a.parquet", tmp_path / "out", columns={"rater": "user_id"})
+def test_columns_belong_to_tables_only(tmp_path):
+    write_hpdv2(tmp_path / "HPD", [{"prompt": "a", "file_path": ["0.png", "1.png"], "human_preference": [1, 0]}], None)
+    with pytest.raises(UserError, match="--rater: layout 'hpdv2' has fields of its own"):
+        run(tmp_path / "HPD", tmp_path / "out", asked=Asked({"rater": "user_hash"}))
 
 
 def from_hub(source, work, endpoint):
@@ -231,10 +234,12 @@ def test_every_layout_is_recognised_by_what_lies_there(tmp_path, saved):
     (tmp_path / "fifa" / "index.txt").write_text("0")
     (tmp_path / "HPD").mkdir()
     (tmp_path / "HPD" / "test.json").write_text(json.dumps([{"image_path": []}]))
+    (tmp_path / "reward").mkdir()
+    (tmp_path / "reward" / "test.json").write_text(json.dumps([{"prompt": "", "generations": [], "ranking": []}]))
     run(tmp_path / "mine", tmp_path / "done")
     found = {
         "folder": tmp_path / "mine", "pickapic": tmp_path / "pick", "fifa": tmp_path / "fifa", "datasets": saved,
-        "hpdv2": tmp_path / "HPD", "import": tmp_path / "done",
+        "hpdv2": tmp_path / "HPD", "import": tmp_path / "done", "imagereward": tmp_path / "reward",
     }  # fmt: skip
     assert {layout: detect(path) for layout, path in found.items()} == {layout: layout for layout in LAYOUTS}
     assert detect("owner/name") == "datasets"

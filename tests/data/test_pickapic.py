@@ -62,16 +62,15 @@ def test_bad_rows_are_set_aside_and_duplicates_across_files_count_once(tmp_path)
     write_pickapic(tmp_path / "pick" / "train-00000-of-00001.parquet", [choice(0), choice(6), choice(0, 0.0)])
     summary = run(tmp_path / "pick", tmp_path / "out")
     assert summary["set_aside"] == {
-        "unusable image": 1, "no image": 1, "preference is not a number": 1, "empty prompt": 1, "identical images": 1,
-        "contradictory rating": 3,
+        "unusable image": 1, "no image": 1, "empty prompt": 1, "identical images": 1, "contradictory rating": 3,
     }  # fmt: skip
-    assert (summary["rows"], summary["pairs"], summary["ratings"]) == (9, 2, 1)
+    assert (summary["rows"], summary["pairs"], summary["ratings"], summary["unrated_rows"]) == (9, 3, 1, 1)
     (note,) = summary["notes"]
     assert note.startswith("1 prompts have rows in more than one published split")
 
 
 def test_a_label_written_as_text_is_a_number_or_its_row_is_set_aside(tmp_path):
-    labels = ["1.0", "0", "0.5", "", None, "left", "7"]
+    labels = ["1.0", "0", "0.5", "", None, "oops", "1.7"]
     table = pa.Table.from_pylist([choice(n) for n in range(len(labels))]).drop_columns(["label_0"])
     pq.write_table(table.append_column("label_0", pa.array(labels, pa.string())), tmp_path / "a.parquet")
     summary = run(tmp_path / "a.parquet", tmp_path / "out")

@@ -83,6 +83,7 @@ def test_an_import_is_complete_and_says_what_it_did(folder, tmp_path):
         "published_splits": {},
         "ignored_columns": [],
         "notes": [],
+        "warnings": [],
     }
     assert read_manifest(tmp_path / "out")["stage"] == "data"
     assert len(tables.shard_paths(tmp_path / "out" / "pairs")) == 3

@@ -94,3 +94,12 @@ def test_a_check_passes_exactly_if_its_number_is_within_the_limit(
     agreement, counted = gate.examine(config, found, {"pairs": 50, "answered": answered})
     assert agreement.passed == (value + half >= limit)
     assert counted.passed == (answered / 50 >= share)
+
+
+def test_an_annotator_the_other_way_round_never_passes_and_is_named(tmp_path: Path) -> None:
+    paths = inputs(tmp_path, {**GOOD, "decided": {"value": 0.1, "low": 0.05, "high": 0.2, "n": 90}})
+    found = json.loads((tmp_path / "bias" / "bias.json").read_text())
+    told = "x and people agree on 0.100 of 90 pairs, far below chance: one of them may be the other way round; say so"
+    (tmp_path / "bias" / "bias.json").write_text(json.dumps(found | {"reversed": told}))
+    with pytest.raises(UserError, match="may be the other way round; say so"):
+        gate.run(GateConfig(min_agreement=None, min_answered=None), **paths)

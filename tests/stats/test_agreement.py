@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from dedpo.stats.agreement import agreement, ceiling, choices, confusion, kappa
+from dedpo.stats.agreement import against_others, agreement, ceiling, choices, confusion, is_reversed, kappa
 from dedpo.stats.calibration import calibration, swap
 from dedpo.stats.multiple import benjamini_hochberg
 from dedpo.stats.weights import weights
@@ -111,3 +111,23 @@ def test_weights_need_prompts_and_free_columns():
     x = np.ones((10, 2))
     assert weights(x, np.zeros(10), np.zeros(10), np.arange(10)) is None
     assert weights(np.eye(3)[:, :2], np.zeros(3), np.zeros(3), np.arange(3)) is None
+
+
+def test_a_reversed_side_is_told_from_chance_and_from_few_pairs():
+    assert is_reversed(1, 20)
+    assert not is_reversed(8, 20)
+    assert not is_reversed(0, 5)
+    assert not is_reversed(0, 0)
+    # Whoever agrees on 0.6 is found when turned round; chance is not, at any size.
+    assert is_reversed(3_800, 10_000)
+    assert not is_reversed(5_000, 10_000)
+
+
+def test_raters_are_held_against_the_majority_of_the_others():
+    rows = np.repeat(np.arange(4), 3)
+    raters = np.tile(np.arange(3), 4)
+    preferences = np.array([1, 1, 0, 0, 0, 1, 1, 0, 0.5, 1, np.nan, 1])
+    same, decided = against_others(rows, raters, preferences)
+    # On the third pair rater 2 ties; on the fourth rater 1 gave no answer.
+    assert same.tolist() == [1, 0, 1]
+    assert decided.tolist() == [2, 1, 3]

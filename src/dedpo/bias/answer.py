@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from dedpo.covariates import COMPARATIVES
 from dedpo.errors import excerpt
+from dedpo.stats.agreement import REVERSED
 
 Facts = dict[str, Any]
 NAMED: Final = 3  # words in the sentence
@@ -40,6 +41,18 @@ def verdict(facts: Facts) -> str:
         return "no answer"
     turned = any(p["flagged"] and kind(p) != "less" for p in facts["properties"])
     return "biased" if guilty_words(facts) or turned else "no pattern found"
+
+
+def turned(facts: Facts, remedy: str) -> str | None:
+    """That one side may be the other way round, with the numbers and the remedy; None if nothing says so."""
+    decided = facts["agreement"]["decided"] if facts["agreement"] else None
+    if not decided or decided["high"] is None or decided["high"] >= REVERSED:
+        return None
+    return (
+        f"where neither ties, {excerpt(facts['annotator'], 60)} and people agree on {decided['value']:.3f} "
+        f"({decided['low']:.3f} to {decided['high']:.3f}) of {decided['n']:,} pairs, far below chance: one of them may "
+        f"be the other way round; {remedy}"
+    )
 
 
 def _whole(found: Facts, facts: Facts) -> str:

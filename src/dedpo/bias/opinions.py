@@ -29,6 +29,8 @@ class Opinions:
         differences: `covariates.PROPERTIES` of image 1 minus those of image 0, NaN where an image could not be read,
             shape (n, 4); None without images.
         notes: what was left out on the way, as sentences.
+        warnings: what a user should look at before anything else, as sentences.
+        remedy: what to do if preferences turn out to be the other way round.
     """
 
     annotator_name: str
@@ -41,6 +43,8 @@ class Opinions:
     p_order_10: Floats
     differences: Floats | None = None
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    remedy: str = ""
 
     @property
     def is_compared(self) -> Bools:

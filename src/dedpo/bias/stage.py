@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,9 +51,20 @@ def run(
 
 
 def run_table(
-    config: BiasConfig, *, table: Path, human: str, ai: str, prompt: str, raters: Sequence[str], out: Path
+    config: BiasConfig,
+    *,
+    table: Path,
+    human: str,
+    ai: str,
+    prompt: str,
+    raters: Sequence[str],
+    out: Path,
+    values: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
-    """The same for any CSV of preferences, without images: `human`, `ai`, `prompt` and `raters` name its columns.
+    """The same for any table of preferences, without images: `human`, `ai`, `prompt` and `raters` name its columns.
+
+    Args:
+        values: what a user says that values mean; see `store.read_table`.
 
     Returns:
         the content of bias.json.
@@ -61,11 +72,13 @@ def run_table(
     Raises:
         UserError: no such file or column, a cell that is no preference, or `out` cannot be written.
     """
-    columns = {"human": human, "ai": ai, "prompt": prompt, "raters": list(raters)}
+    columns: dict[str, Any] = {"human": human, "ai": ai, "prompt": prompt, "raters": list(raters)}
+    told = {meaning: list(texts) for meaning, texts in (values or {}).items() if texts}
+    columns |= {"values": told} if told else {}
     if not table.is_file():
         raise UserError(f"{table}: no such file; name a CSV with --table")
     with output_folder(out, stage="bias", config=config.model_dump() | columns, inputs={"table": table}) as partial:
-        opinions = store.read_table(table, human=human, ai=ai, prompt=prompt, raters=raters)
+        opinions = store.read_table(table, human=human, ai=ai, prompt=prompt, raters=raters, values=told)
         facts, evidently = _write(opinions, config, partial)
     _follow(evidently, config)
     return facts
@@ -84,13 +97,17 @@ def describe(facts: dict[str, Any]) -> str:
         lines.append(
             f"people with each other: {people['value']:.4f}; the annotator with one of them: {people['one_human']:.4f}"
         )
+    lines += [f"warning: {text}" for text in facts["warnings"]]
     lines += [f"not computed: {name}: {reason}" for name, reason in facts["could_not_compute"].items()]
     return "\n".join(lines)
 
 
 def _write(opinions: Opinions, config: BiasConfig, folder: Path) -> tuple[dict[str, Any], Run | None]:
     facts = analyse(opinions, config)
-    facts |= {"headline": answer.headline(facts), "settings": config.model_dump()}
+    facts |= {"headline": answer.headline(facts), "reversed": answer.turned(facts, opinions.remedy)}
+    facts["warnings"] = [*opinions.warnings, *([facts["reversed"]] if facts["reversed"] else [])]
+    facts["notes"] = [*facts["warnings"], *facts["notes"]]
+    facts["settings"] = config.model_dump()
     write_json(folder / "bias.json", facts)
     write_text(folder / "bias.html", page.render(facts))
     from dedpo.bias import evidently_report  # takes 5 s to import

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dedpo import images, tables
+from dedpo import codings, images, recognition, sheets, tables
 from dedpo.bias.opinions import Floats, Opinions, grouped, votes
+from dedpo.codings import Said
 from dedpo.covariates import PROPERTIES, measure
 from dedpo.errors import UserError, excerpt
-
-_MISSING: Final = {"", "nan", "na", "n/a", "null", "none"}
-_LONGEST_FIELD: Final = 2**24  # characters
+from dedpo.stats.agreement import against_others, is_reversed
 
 
 def read_folder(pairs: Path, ratings: Path, splits: Path, labels: Path, max_pixels: int) -> Opinions:
@@ -59,6 +55,8 @@ def read_folder(pairs: Path, ratings: Path, splits: Path, labels: Path, max_pixe
         p_order_10=_floats(joined.column("p_order_10")),
         differences=differences,
         notes=[],
+        remedy="if the imported preferences are, import them again with --first and --second changed over; if the "
+        "annotator's are, look at its template",
     )
 
 
@@ -90,76 +88,109 @@ def _properties(image: dict[str, Any], max_pixels: int) -> Floats:
         return np.full(len(PROPERTIES), np.nan)
 
 
-def read_table(path: Path, *, human: str, ai: str, prompt: str, raters: Sequence[str]) -> Opinions:
-    """Opinions from a CSV (UTF-8) with a header; empty cells and 'nan' are no opinion.
+def read_table(
+    path: Path, *, human: str, ai: str, prompt: str, raters: Sequence[str], values: Mapping[str, Sequence[str]]
+) -> Opinions:
+    """Opinions from a text table with a header (commas, semicolons, tabs; UTF-8 or Excel's UTF-16).
 
     Args:
-        human, ai: columns of preferences in [0, 1].
+        human, ai: columns of preferences as `codings` knows them; several names with commas between: the shares of the
+            first, the second and a tie. A list in a cell of `human` is several people.
         prompt: column of texts; rows of one text are taken as alike.
         raters: columns of single people's preferences.
+        values: what a user says that values mean: first, second, tie, unrated → as `codings.said` takes it.
 
     Raises:
-        UserError: no such file, column or row; a cell that is no preference, with its line.
+        UserError: no such file, column or row; a column whose values' meaning is not certain; a cell that is no
+            preference, with its line.
     """
-    header, rows = _read_csv(path)
     wanted = list(dict.fromkeys([human, ai, *raters]))
-    for name in (*wanted, prompt):
-        if name not in header:
-            raise UserError(f"{path}: no column '{excerpt(name)}'; it has {excerpt(', '.join(header), 300)}")
-    columns = {name: _preferences(path, name, header.index(name), rows) for name in wanted}
-    prompts, groups = grouped([cells[header.index(prompt)].strip() for _, cells in rows])
+    header, rows = _read_rows(path, {*wanted, prompt})
+    places = {name: _places(path, name, header) for name in (*wanted, prompt)}
+    told = codings.said(values, wanted)
+    columns = {name: _opinions(path, name, places[name], rows, told) for name in wanted}
+    prompts, groups = grouped([record.cells[places[prompt][0]].strip() for record in rows])
     n = len(rows)
-    single = [votes(np.arange(n), columns[name], n) for name in raters]
+    means = {name: np.array([np.mean(cell) if cell else np.nan for cell in columns[name]]) for name in wanted}
+    # Lists of people in the human column are raters as well as those that have columns of their own.
+    several = [human] if not raters and any(len(cell) > 1 for cell in columns[human]) else []
+    people = [(i, p) for name in (*raters, *several) for i, cell in enumerate(columns[name]) for p in cell]
+    single = votes(np.array([i for i, _ in people], dtype=np.int64), np.array([p for _, p in people]), n)
     nowhere = np.full(n, np.nan)
     return Opinions(
         annotator_name=ai,
         prompts=prompts,
         groups=groups,
-        human=columns[human],
-        annotator=columns[ai],
-        votes=np.sum(single, axis=0) if single else np.zeros((n, 3)),
+        human=means[human],
+        annotator=means[ai],
+        votes=single,
         p_order_01=nowhere,
         p_order_10=nowhere,
-        notes=_remarks(prompts, groups, [cells for _, cells in rows]),
+        notes=_remarks(prompts, groups, [record.cells for record in rows]),
+        warnings=_turned(raters, columns),
+        remedy=_changed_over(ai),
     )
 
 
-def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header, and each row that is not empty with the line where it ends."""
-    csv.field_size_limit(_LONGEST_FIELD)
-    try:
-        reader = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""), strict=True)
-        header = next(reader, [])
-        rows = [(reader.line_num, cells) for cells in reader if cells]
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; name a CSV with --table") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: not a readable UTF-8 CSV ({error}); save it as one") from None
+def _read_rows(path: Path, known: Collection[str]) -> tuple[list[str], list[sheets.Record]]:
+    """The header, and each row that is not empty."""
+    first, *rows = sheets.records(path, known)
+    header = sheets.header(first, path)
     if not rows:
         raise UserError(f"{path}: no row below the header; nothing can be compared")
-    for line, cells in rows:
-        if len(cells) != len(header):
-            raise UserError(f"{path}, line {line}: {len(cells)} cells under {len(header)} columns; quote the texts")
+    for record in rows:
+        if len(record.cells) != len(header):
+            raise UserError(
+                f"{path}, line {record.line}: {len(record.cells)} cells under {len(header)} columns; quote the texts"
+            )
     return header, rows
 
 
-def _preferences(path: Path, name: str, place: int, rows: list[tuple[int, list[str]]]) -> NDArray[np.float64]:
-    found = np.full(len(rows), np.nan)
-    for i, (line, cells) in enumerate(rows):
-        text = cells[place].strip()
-        if text.casefold() in _MISSING:
-            continue
+def _places(path: Path, name: str, header: Sequence[str]) -> list[int]:
+    names = [name] if name in header else [part.strip() for part in name.split(",")]
+    for part in names:
+        if part not in header:
+            raise UserError(f"{path}: no column '{excerpt(part)}'; it has {excerpt(', '.join(header), 300)}")
+    return [header.index(part) for part in names]
+
+
+def _opinions(
+    path: Path, name: str, places: Sequence[int], rows: Sequence[sheets.Record], told: Mapping[str, Said]
+) -> list[list[float]]:
+    """The preferences in each row's cell: one, several of a list, or none."""
+    is_shares = len(places) > 1
+    cells = [[r.cells[i] for i in places] if is_shares else r.cells[places[0]] for r in rows]
+    where = f"{path}, column '{excerpt(name)}'"
+    coding = recognition.for_column(cells, name, where, told, is_shares=is_shares)
+    found = []
+    for record, cell in zip(rows, cells, strict=True):
         try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not 0 <= value <= 1:
+            found.append([p for p in coding.read(cell) if p is not None])
+        except codings.UnreadError as error:
             raise UserError(
-                f"{path}, line {line}, column '{excerpt(name)}': '{excerpt(text, 40)}' is no preference; write P(the "
-                "second is better): 0, 0.5 for a tie, 1, or between; leave it empty for none"
-            )
-        found[i] = value
+                f"{path}, line {record.line}, column '{excerpt(name)}': '{excerpt(error.value, 40)}' is no preference; "
+                "write P(the second is better): 0, 0.5 for a tie, 1, or between; leave it empty for none"
+            ) from None
     return found
+
+
+def _changed_over(column: str) -> str:
+    return f"say what a column's values mean, such as --first {excerpt(column)}=1 --second {excerpt(column)}=0"
+
+
+def _turned(raters: Sequence[str], columns: Mapping[str, list[list[float]]]) -> list[str]:
+    """Raters who side with the others so rarely that their columns may be the other way round."""
+    given = [(i, k, p) for k, name in enumerate(raters) for i, cell in enumerate(columns[name]) for p in cell]
+    if not given:
+        return []
+    rows, by, preferences = (np.array(part) for part in zip(*given, strict=True))
+    same, decided = against_others(rows, by, preferences)
+    return [
+        f"{excerpt(name, 60)} sides with the other raters on {same[k]} of {decided[k]} pairs, far below chance: the "
+        f"column may be the other way round; {_changed_over(name)}"
+        for k, name in enumerate(raters[: len(same)])
+        if is_reversed(same[k], int(decided[k]))
+    ]
 
 
 def _remarks(prompts: list[str], groups: NDArray[np.int64], rows: list[list[str]]) -> list[str]:

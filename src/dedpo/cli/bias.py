@@ -7,20 +7,24 @@ from typing import Annotated
 
 import typer
 
-from dedpo.cli.options import ConfigFile, Layout, Overrides, Seed, Verbose, Work, prepare, say
+from dedpo.cli.options import ConfigFile, Layout, Overrides, Seed, Values, Verbose, Work, prepare, say
 
 app = typer.Typer()
 
 
 @app.command()
 def bias(
-    table: Annotated[Path | None, typer.Option(help="A CSV to read instead of the work folder; no images.")] = None,
+    table: Annotated[Path | None, typer.Option(help="A CSV or TSV instead of the work folder; no images.")] = None,
     human: Annotated[str, typer.Option(help="With --table: the column of human preferences.")] = "human",
     ai: Annotated[str, typer.Option(help="With --table: the column of the annotator's preferences.")] = "ai",
     prompt: Annotated[str, typer.Option(help="With --table: the column of prompts.")] = "prompt",
     raters: Annotated[
         str, typer.Option(help="With --table: columns of single people, with commas between.", show_default=False)
     ] = "",
+    first: Values = None,
+    second: Values = None,
+    tie: Values = None,
+    unrated: Values = None,
     out: Annotated[
         Path | None, typer.Option(help="The folder to write; bias below --work.", show_default=False)
     ] = None,
@@ -34,7 +38,8 @@ def bias(
 
     Reads the human ratings of labelled and held-out pairs, or any CSV: [bold]dedpo bias --table my.csv --ai gpt35
     --prompt instruction --raters human_1,human_2 --out DIR[/bold]. A preference is P(the second is better): 0, 0.5
-    for a tie, 1, or between.
+    for a tie, 1, or between. Other codings are said, of all columns or of one: [bold]--first A --second B[/bold],
+    [bold]--first human=1 --second human=2 --tie human=0[/bold].
     """
     from dedpo.bias import stage
 
@@ -43,7 +48,10 @@ def bias(
     target = out or paths.bias
     if table is not None:
         names = [name.strip() for name in raters.split(",") if name.strip()]
-        facts = stage.run_table(settings, table=table, human=human, ai=ai, prompt=prompt, raters=names, out=target)
+        values = {"first": first or [], "second": second or [], "tie": tie or [], "unrated": unrated or []}
+        facts = stage.run_table(
+            settings, table=table, human=human, ai=ai, prompt=prompt, raters=names, values=values, out=target
+        )
     else:
         facts = stage.run(
             settings,

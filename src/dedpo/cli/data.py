@@ -7,9 +7,15 @@ from typing import Annotated
 
 import typer
 
-from dedpo.cli.options import ConfigFile, Human, Layout, Overrides, Seed, Verbose, Work, prepare, say
+from dedpo.cli.options import ConfigFile, Human, Layout, Overrides, Seed, Values, Verbose, Work, prepare, say
 
-Column = Annotated[str | None, typer.Option(metavar="COLUMN", help="Which column of a `datasets` dataset it is.")]
+Column = Annotated[str | None, typer.Option(metavar="COLUMN", help="Which column of the table it is.")]
+Label = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="Which column; several with commas: shares of the first, second, tie."),
+]
+Better = Annotated[str | None, typer.Option(metavar="COLUMN", help="The better image; a seed draws its side.")]
+Worse = Annotated[str | None, typer.Option(metavar="COLUMN", help="The worse image.")]
 
 app = typer.Typer(
     help="Import pairs and ratings; choose what a run may see of them; measure the rated pairs.", no_args_is_help=True
@@ -21,30 +27,48 @@ def data_import(
     source: Annotated[str, typer.Argument(help="A folder or file in one of the layouts, or owner/name on the hub.")],
     work: Work = Path("outputs"),
     layout: Annotated[
-        str | None, typer.Option(help="folder, pickapic, fifa, hpdv2, datasets or import; found out if left out.")
+        str | None,
+        typer.Option(help="folder, pickapic, fifa, hpdv2, imagereward, datasets or import; found out if left out."),
     ] = None,
     prompt: Column = None,
     image_0: Column = None,
     image_1: Column = None,
-    preference: Column = None,
+    chosen: Better = None,
+    rejected: Worse = None,
+    preference: Label = None,
     rater: Column = None,
+    first: Values = None,
+    second: Values = None,
+    tie: Values = None,
+    unrated: Values = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     verbose: Verbose = False,
 ) -> None:
     """Import pairs: check every image, de-duplicate, keep ties, set bad rows aside with a reason.
 
-    Layouts (docs/data.md): a folder with pairs.csv, Pick-a-Pic's Parquet files, a FiFA index beside them, HPDv2, any
-    `datasets` dataset on this disk or on the hub, a finished import. pairs.csv has the columns prompt, image_0, image_1
-    and, where a human answered, preference: the probability that image_1 is the better one (0, 0.5 for a tie, 1).
-    Optional: rater, group, order_shown, time. Killed and started again, an import goes on where it was.
+    Layouts (docs/data.md): a folder with pairs.csv or an image folder's metadata, Pick-a-Pic's Parquet files, a FiFA
+    index beside them, HPDv2, ImageReward, any `datasets` dataset on this disk or on the hub, a finished import. A table
+    has the columns prompt, image_0, image_1 (or chosen, rejected) and, where a human answered, preference: the
+    probability that image_1 is the better one (0, 0.5 for a tie, 1). Other codings are said: [bold]--first 1 --second 2
+    --tie 0[/bold]. Optional: rater, group, order_shown, time. Killed and started again, an import goes on where it was.
     """
+    from dedpo import codings
     from dedpo.data import stage
+    from dedpo.data.columns import Asked
 
     settings = prepare(config, overrides, verbose)
-    given = {"prompt": prompt, "image_0": image_0, "image_1": image_1, "preference": preference, "rater": rater}
+    given = {
+        "prompt": prompt, "image_0": image_0, "image_1": image_1, "chosen": chosen, "rejected": rejected,
+        "preference": preference, "rater": rater,
+    }  # fmt: skip
     columns = {meaning: name for meaning, name in given.items() if name is not None}
-    say(stage.import_pairs(settings.data, source=source, out=Layout(work).data, layout=layout, columns=columns))
+    values = codings.said({"first": first or [], "second": second or [], "tie": tie or [], "unrated": unrated or []})
+    asked = Asked(columns, values.get("", codings.Said()))
+    counted = stage.import_pairs(settings.data, source=source, out=Layout(work).data, layout=layout, asked=asked)
+    for warning in counted.pop("warnings", []):
+        typer.echo(f"warning: {warning}", err=True)
+    say(counted)
 
 
 @app.command("split")

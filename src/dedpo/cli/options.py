@@ -23,6 +23,9 @@ Overrides = Annotated[
 Work = Annotated[Path, typer.Option(help="Where the stages' folders lie.")]
 Human = Annotated[Path, typer.Option(help="Where rounds of questions to people and their answers are kept.")]
 Seed = Annotated[int, typer.Option(min=0, help="Which labelled subset and which training draws.")]
+Values = Annotated[
+    list[str] | None, typer.Option(metavar="VALUES", help="Values with commas between that mean it; repeatable.")
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more, and show tracebacks.")]
 
 

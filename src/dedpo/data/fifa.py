@@ -11,16 +11,28 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from dedpo.data import parquet, pickapic
+from dedpo.data.columns import Asked
 from dedpo.data.source import Source
 from dedpo.errors import UserError, excerpt
 
 NAMES: Final = ("index.txt", "index.json", "index.csv")
 KINDS: Final = ("index", "ranking_id")
+# Files beside Parquet files that may say which rows are meant, and those that do not.
+DATA: Final = (
+    ".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".npy", ".npz", ".pkl", ".pickle", ".pt", ".pth", ".idx",
+    ".list", ".feather", ".h5", ".hdf5", ".xlsx",
+)  # fmt: skip
+_OTHERS: Final = re.compile(
+    r"\..*|(dataset_?infos?|state|manifest|croissant|summary)\.json|(readme|licen[cs]e|requirements|(sha\d*|md5|check)sums?)"
+    r"\.txt",
+    re.IGNORECASE,
+)
 _FORMS: Final = "it holds row numbers (.txt, .json, .csv) or ranking_ids (.json, .csv); see docs/data.md"
 
 
@@ -32,11 +44,26 @@ class Index(NamedTuple):
 
 
 def find_index(folder: Path) -> Path | None:
-    """The index in a folder of Parquet files."""
-    return next((folder / name for name in NAMES if (folder / name).is_file()), None)
+    """The index in a folder of Parquet files, or in its folder data/.
+
+    Raises:
+        UserError: there are several, or a file that may be one and is none that can be read: without it every row
+            would be imported.
+    """
+    beside = [p for place in (folder, folder / "data") if place.is_dir() for p in sorted(place.iterdir())]
+    likely = [p for p in beside if p.suffix.lower() in DATA and not _OTHERS.fullmatch(p.name) and p.is_file()]
+    known = [p for p in likely if p.name in NAMES and p.parent == folder]
+    if len(likely) > 1 and known:
+        raise UserError(f"{likely[0]}: {likely[1].name} lies there as well; keep one index, or name it as the SOURCE")
+    if likely and not known:
+        raise UserError(
+            f"{likely[0]}: it lies beside Parquet files and may be an index of their rows; name it as the SOURCE if it "
+            f"is one ({_FORMS}), move it away if it is not, or import all rows with --layout pickapic or datasets"
+        )
+    return known[0] if known else None
 
 
-def open_index(path: Path) -> Source:
+def open_index(path: Path, asked: Asked | None = None) -> Source:
     """The rows of the Parquet files beside `path` (or in data/ beside it) that the index names.
 
     Raises:
@@ -58,8 +85,8 @@ def open_index(path: Path) -> Source:
     if rows and not 0 <= rows[0] <= rows[-1] < total:
         wrong = rows[0] if rows[0] < 0 else rows[-1]
         raise UserError(f"{path}: row {wrong} is not there: the Parquet files hold {total} rows; download all of them")
-    found = pickapic.open_files(path.parent, wanted=rows, files=files)
-    return found._replace(layout="fifa", inputs={**found.inputs, path.name: path})
+    found = pickapic.open_files(path.parent, asked, wanted=rows, files=files, layout="fifa")
+    return found._replace(inputs={**found.inputs, path.name: path})
 
 
 def read_index(path: Path) -> Index:

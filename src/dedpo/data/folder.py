@@ -1,54 +1,122 @@
-"""A folder with pairs.csv and the images that it names: the layout to bring one's own pairs in."""
+"""A table whose rows name image files: pairs.csv, an image folder's metadata, or a CSV or JSON file of any name."""
 
 from __future__ import annotations
 
-import csv
-import difflib
-from collections.abc import Iterable
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Any, Final, NamedTuple
 
-from dedpo.data import importer
+from dedpo import sheets
+from dedpo.data import columns, importer
+from dedpo.data.columns import MEANINGS, Asked
 from dedpo.data.importer import Pair
-from dedpo.data.rows import Row, typed
-from dedpo.data.source import Bytes, Source
-from dedpo.errors import UserError
+from dedpo.data.json_list import entries
+from dedpo.data.reading import Reading
+from dedpo.data.rows import Picture
+from dedpo.data.source import Bytes, Rows, Source
+from dedpo.errors import UserError, excerpt
 from dedpo.set_aside import SetAside
 
 SHEET: Final = "pairs.csv"
-REQUIRED: Final = ("prompt", "image_0", "image_1")
-OPTIONAL: Final = ("preference", "rater", "group", "order_shown", "time")
+METADATA: Final = ("metadata.csv", "metadata.jsonl")
+TEXT: Final = (".csv", ".tsv", ".tab")
+LINES: Final = (".jsonl", ".ndjson")
+PARTS: Final = ("train", "validation", "val", "valid", "dev", "test")
+_KNOWN: Final = frozenset(name for names in MEANINGS.values() for name in names) | {"file_name"}
 
 
-@dataclass(frozen=True)
-class Sheet:
-    """A parsed pairs.csv: its rows in order, refused ones among them, and the columns that mean nothing here."""
+class Table(NamedTuple):
+    """One file of rows, and the folder below the source's from which its paths count."""
 
-    rows: list[Row | SetAside]
-    ignored_columns: list[str]
+    path: Path
+    below: str = ""
+
+    @property
+    def part(self) -> str:
+        """The published split that its folder is called after, or ''."""
+        first = self.below.split("/")[0]
+        return first if first in PARTS else ""
 
 
-def open_folder(folder: Path) -> Source:
-    """The pairs in `folder`/pairs.csv, as `read_sheet` reads them.
+def find_tables(source: Path) -> list[Table]:
+    """The tables that a file or folder means; empty if it has none.
 
-    Columns: prompt, image_0, image_1 (paths relative to `folder`) and, where known, preference (P(image_1 preferred
-    over image_0) in [0, 1]; empty: unrated), rater, group (default: the prompt), order_shown ('01' or '10') and time
-    (ISO 8601).
+    Raises:
+        UserError: two files of metadata lie in one folder.
     """
-    sheet = read_sheet(folder / SHEET)
+    if source.is_file():
+        return [Table(source)] if source.suffix.lower() in (*TEXT, *LINES, ".json") else []
+    if (source / SHEET).is_file():
+        return [Table(source / SHEET)]
+    found = []
+    # As `datasets` has it, the splits are folders, each with its own metadata.
+    for place in (source, *(p for p in sorted(source.iterdir()) if p.is_dir() and not p.name.startswith("."))):
+        there = [place / name for name in METADATA if (place / name).is_file()]
+        if len(there) > 1:
+            raise UserError(f"{there[0]}: {there[1].name} lies there as well; keep one of them")
+        found += [Table(path, "" if place == source else place.name) for path in there]
+    return found
+
+
+def open_folder(source: Path, asked: Asked | None = None, seed: int = 0) -> Source:
+    """The pairs in a folder's pairs.csv or metadata, or in a file of that kind.
+
+    Columns: prompt, image_0, image_1 (paths relative to the table's folder), or chosen and rejected instead, and, where
+    known, preference (P(image_1 preferred over image_0) in [0, 1] or a coding that `codings` knows; empty: unrated),
+    rater, group (default: the prompt), order_shown ('01' or '10') and time (ISO 8601).
+
+    Raises:
+        UserError: there is no such file, it cannot be read, has no row, lacks a column or has one that is misspelled,
+            or what the preferences mean is not certain.
+    """
+    asked = asked or Asked()
+    found = find_tables(source)
+    if not found:
+        raise UserError(
+            f"{source}: neither {SHEET} nor {' or '.join(METADATA)} lies there; name a folder that holds one"
+        )
+    folder = (source if source.is_dir() else source.parent).resolve()
+    place = str(found[0].path)
+    names: dict[str, None] = {}
+    total = 0
+    for table in found:
+        before = total
+        for _, values in _records(table):
+            names |= dict.fromkeys(values if isinstance(values, dict) else _header(table.path))
+            total += 1
+        if total == before:
+            raise UserError(f"{table.path}: there is no row below the header; write one row a pair")
+    there = list(names)
+    reading = columns.choose(there, asked.columns, place, path_in, seed)
+    if reading.label_columns:
+        reading = reading.recognised(
+            (v for t in found for _, v in _records(t) if isinstance(v, dict)), place, asked.values
+        )
+    ignored = [name for name in there if name and name not in reading.used]
+    columns.refuse_misspelled(ignored, reading, place)
     return Source(
-        name=folder.resolve().name,
+        name=folder.name if found[0].path.name in (SHEET, *METADATA) else found[0].path.stem,
         layout="folder",
-        # The CSV alone is hashed: pair ids pin the images, and the folder may hold much else.
-        inputs={"pairs_csv": folder / SHEET},
-        rows=lambda: iter(sheet.rows),
-        pictures=partial(read_files, folder.resolve()),
-        total=len(sheet.rows),
-        folder=folder.resolve(),
-        ignored_columns=sheet.ignored_columns,
+        # The tables alone are hashed: pair ids pin the images, and the folder may hold much else.
+        inputs={_input(table): table.path for table in found},
+        rows=partial(_rows, found, reading),
+        pictures=partial(read_files, folder),
+        total=total,
+        settings=asked.settings | ({"sides_seed": seed} if reading.is_drawn else {}),
+        folder=folder,
+        ignored_columns=ignored,
     )
+
+
+def _input(table: Table) -> str:
+    return "pairs_csv" if table.path.name == SHEET else f"{table.below}/{table.path.name}".lstrip("/")
+
+
+def path_in(value: Any) -> Picture | None:
+    """A path as text; None for anything else."""
+    return value.strip() or None if isinstance(value, str) else None
 
 
 def read_files(folder: Path, pairs: Iterable[Pair]) -> Bytes:
@@ -62,74 +130,74 @@ def _read(folder: Path, name: str) -> bytes:
     return path.read_bytes() if isinstance(path, Path) else b""
 
 
-def read_sheet(path: Path) -> Sheet:
-    """Parse pairs.csv; a bad value sets its row aside.
+def _rows(tables: Iterable[Table], reading: Reading) -> Rows:
+    for table in tables:
+        for number, values in _records(table):
+            if isinstance(values, SetAside):
+                yield values
+            else:
+                below = {
+                    n: f"{table.below}/{values[n]}" for n in reading.images if table.below and path_in(values.get(n))
+                }
+                yield from reading.rows(number, values | below, table.part)
+
+
+def _records(table: Table) -> Iterator[tuple[int, dict[str, Any] | SetAside]]:
+    """Rows as column → value: of a CSV counted as a spreadsheet does, of JSON from 0; a row that is none is set aside.
 
     Raises:
-        UserError: no such file, not UTF-8, another delimiter, broken quoting, no row, or a column is missing,
-            doubled or misspelled.
+        UserError: the file cannot be read.
     """
-    number = 0
-    sheet: Sheet | None = None
+    suffix = table.path.suffix.lower()
+    if suffix in TEXT:
+        yield from _text_records(table.path)
+        return
+    for number, entry in enumerate(entries(table.path) if suffix == ".json" else _lines(table.path)):
+        if not isinstance(entry, dict):
+            raise UserError(f"{table.path}: entry {number} is no object with columns; write one a pair")
+        names = entry.get("file_names")
+        if isinstance(names, list) and len(names) == 2:
+            entry = {"image_0": names[0], "image_1": names[1]} | entry
+        yield number, entry
+
+
+def _header(path: Path) -> list[str]:
+    return sheets.header(next(sheets.records(path, _KNOWN)), path)
+
+
+def _text_records(path: Path) -> Iterator[tuple[int, dict[str, Any] | SetAside]]:
+    lines = sheets.records(path, _KNOWN)
+    header = sheets.header(next(lines), path)
+    for number, _, cells in lines:
+        named = dict(zip(header, cells, strict=False))
+        if len(cells) != len(header):
+            detail = f"{len(cells)} where the header has {len(header)}"
+            yield number, SetAside(number, "wrong number of fields", detail, named.get("prompt", ""))
+        else:
+            yield number, named
+
+
+def _lines(path: Path) -> Iterator[Any]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            _refuse_other_delimiter(file, path)
-            # strict: otherwise an unclosed quote swallows the rest of the file without a word.
-            for number, fields in enumerate(csv.reader(file, strict=True), start=1):
-                if not any(field.strip() for field in fields):
-                    continue
-                if sheet is None:
-                    header = [name.strip() for name in fields]
-                    sheet = Sheet([], _check_header(header, path))
-                else:
-                    sheet.rows.append(_row(number, header, fields))
+        with path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    try:
+                        yield json.loads(line)
+                    except (ValueError, RecursionError) as error:
+                        raise UserError(
+                            f"{path}: line {number} is no JSON ({excerpt(str(error), 80)}); write one object a line"
+                        ) from None
     except UnicodeDecodeError:
-        raise UserError(f"{path}: not UTF-8 text (after row {number}); save it again as 'CSV UTF-8'") from None
-    except csv.Error as error:
-        raise UserError(
-            f"{path}: row {number + 1} or below: {error}; put text with commas, quotes or line breaks in "
-            'double quotes and write a quote inside as ""'
-        ) from None
+        raise UserError(f"{path}: not UTF-8 text; save it again as UTF-8") from None
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; name a folder that holds a pairs.csv") from None
-    if sheet is None:
-        raise UserError(f"{path}: the file is empty; it needs the columns {', '.join(REQUIRED)}")
-    if not sheet.rows:
-        raise UserError(f"{path}: there is no row below the header; write one row a pair")
-    return sheet
+        raise UserError(f"{path}: {error.strerror}; name another file") from None
 
 
-def _refuse_other_delimiter(file: TextIO, path: Path) -> None:
-    line = file.readline().rstrip("\r\n")
-    file.seek(0)
-    for delimiter, name in ((";", "';'"), ("\t", "tabs")):
-        names = {field.strip() for field in next(csv.reader([line], delimiter=delimiter), [])}
-        if names.issuperset(REQUIRED):
-            raise UserError(f"{path}: the columns are separated by {name}; save it again separated by commas")
-
-
-def _check_header(header: list[str], path: Path) -> list[str]:
-    """Return the columns that are ignored; refuse a header that cannot be meant."""
-    known = REQUIRED + OPTIONAL
-    for name in REQUIRED:
-        if name not in header:
-            raise UserError(f"{path}: column '{name}' is missing; there are: {', '.join(header)}")
-    for name in header:
-        if header.count(name) > 1:
-            raise UserError(f"{path}: column '{name}' occurs twice; keep one of them")
-    ignored = [name for name in header if name not in known]
-    for name in ignored:
-        # A misspelled optional column would drop every rating in silence.
-        close = difflib.get_close_matches(name.lower(), [k for k in known if k not in header], n=1, cutoff=0.75)
-        if close:
-            raise UserError(f"{path}: unknown column '{name}'; did you mean '{close[0]}'? Rename or remove it")
-    return ignored
-
-
-def _row(number: int, header: list[str], fields: list[str]) -> Row | SetAside:
-    named = dict(zip(header, fields, strict=False))
-    if len(fields) != len(header):
-        detail = f"{len(fields)} where the header has {len(header)}"
-        return SetAside(number, "wrong number of fields", detail, named.get("prompt", ""))
-    text = {name: named.get(name, "").strip() for name in REQUIRED + OPTIONAL}
-    return typed(number, **text)
+def first_entry(path: Path) -> Mapping[str, Any]:
+    """The first object of a JSON list; empty if it is none."""
+    try:
+        found = next(entries(path), None)
+    except UserError:
+        return {}
+    return found if isinstance(found, dict) else {}

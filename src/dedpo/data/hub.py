@@ -2,43 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from dedpo.data import parquet, pickapic
-from dedpo.data.importer import Pair
-from dedpo.data.rows import Row, typed
-from dedpo.data.source import Bytes, Rows, Source
+from dedpo.data import embedded, parquet
+from dedpo.data.columns import Asked
+from dedpo.data.embedded import Opened, Read
+from dedpo.data.source import Source
 from dedpo.errors import UserError, excerpt
-from dedpo.set_aside import SetAside
 
-# What a column means → the names it is looked for under.
-MEANINGS: Final = {
-    "prompt": ("prompt", "caption"),
-    "image_0": ("image_0", "jpg_0"),
-    "image_1": ("image_1", "jpg_1"),
-    "preference": ("preference",),
-    "rater": ("rater", "user_id"),
-    "group": ("group",),
-    "order_shown": ("order_shown",),
-    "time": ("time",),
-}
-REQUIRED: Final = ("prompt", "image_0", "image_1")
 _MARKS: Final = ("state.json", "dataset_dict.json")
-
-# (number, published split, values) of the rows with these numbers, ascending; None: of all.
-Read = Callable[[Sequence[str], Sequence[int] | None], Iterator[tuple[int, str, dict[str, Any]]]]
-
-
-class _Opened(NamedTuple):
-    name: str
-    columns: Sequence[str]
-    read: Read
-    inputs: Mapping[str, Path]
-    total: int
-    settings: Mapping[str, Any]
+# Rows of a dataset on the hub by which its preferences' coding is recognised; every row is read by it later.
+_PEEK: Final = 200
 
 
 def is_saved(path: Path) -> bool:
@@ -51,82 +28,17 @@ def is_hub_name(name: str) -> bool:
     return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith("/")
 
 
-def open_dataset(source: Path | str, columns: Mapping[str, str]) -> Source:
+def open_dataset(source: Path | str, asked: Asked, seed: int = 0) -> Source:
     """The rows of all splits, in order; images must lie in the dataset, as bytes or as its Image feature.
 
-    Args:
-        columns: a key of `MEANINGS` → the column that holds it; others are looked for under their usual names. A
-            preference is P(image 1 preferred over image 0) in [0, 1], or True and False.
-
     Raises:
-        UserError: the dataset cannot be opened or reached, or a column is missing.
+        UserError: the dataset cannot be opened or reached, a column is missing, or what the preferences mean is not
+            certain.
     """
-    opened = _open(source)
-    place = str(source)
-    if not columns and pickapic.fits(opened.columns):
-        pickapic.check_columns(opened.columns, place)
-        used: list[str] = [c for c in (*pickapic.REQUIRED, *pickapic.OPTIONAL) if c in opened.columns]
-        convert, pictures = pickapic.row, list(pickapic.IMAGES)
-    else:
-        chosen = choose(opened.columns, columns, place)
-        used, convert = list(chosen.values()), partial(_row, chosen)
-        pictures = [chosen["image_0"], chosen["image_1"]]
-    return Source(
-        name=opened.name,
-        layout="datasets",
-        inputs=opened.inputs,
-        rows=partial(_rows, opened.read, used, convert),
-        pictures=partial(_pictures, opened.read, pictures),
-        total=opened.total,
-        settings={**opened.settings, "columns": dict(columns)},
-        ignored_columns=[name for name in opened.columns if name not in used],
-    )
+    return embedded.source(_open(source), "datasets", asked, seed)
 
 
-def choose(there: Sequence[str], columns: Mapping[str, str], place: str) -> dict[str, str]:
-    """Which column holds what: as asked for, else under a usual name.
-
-    Raises:
-        UserError: a column that was asked for, or a required one, is not there.
-    """
-    chosen = {}
-    for meaning, usual in MEANINGS.items():
-        asked = columns.get(meaning)
-        option = f"--{meaning.replace('_', '-')}"
-        if asked is not None and asked not in there:
-            raise UserError(f"{option}: {place} has no column '{asked}'; there are: {', '.join(there)}")
-        found = asked or next((name for name in usual if name in there), None)
-        if found is not None:
-            chosen[meaning] = found
-        elif meaning in REQUIRED:
-            raise UserError(f"{place}: no column '{usual[0]}'; name it with {option}; there are: {', '.join(there)}")
-    return chosen
-
-
-def _row(chosen: Mapping[str, str], number: int, values: Mapping[str, Any], part: str) -> Row | SetAside:
-    named: dict[str, Any] = {meaning: values[column] for meaning, column in chosen.items()}
-    # A path in a dataset from elsewhere is never followed.
-    pictures = {side: _inside(named[side]) for side in ("image_0", "image_1")}
-    return typed(number, **named | pictures, part=part)
-
-
-def _inside(value: Any) -> bytes | None:
-    found = value.get("bytes") if isinstance(value, dict) else value
-    return found if isinstance(found, bytes) else None
-
-
-def _rows(read: Read, columns: Sequence[str], convert: Callable[..., Row | SetAside]) -> Rows:
-    for number, part, values in read(columns, None):
-        yield convert(number, values, part)
-
-
-def _pictures(read: Read, columns: Sequence[str], pairs: Iterable[Pair]) -> Bytes:
-    for _, _, values in read(columns, [pair.number for pair in pairs]):
-        first, second = (_inside(values[name]) or b"" for name in columns)
-        yield first, second
-
-
-def _open(source: Path | str) -> _Opened:
+def _open(source: Path | str) -> Opened:
     path = Path(source)
     if not path.exists():
         return _open_hub(str(source))
@@ -135,16 +47,10 @@ def _open(source: Path | str) -> _Opened:
     files = parquet.files_of(path)
     if not files:
         raise UserError(f"{path}: neither a saved dataset nor a .parquet file; name another folder")
-
-    def read(columns: Sequence[str], wanted: Sequence[int] | None) -> Iterator[tuple[int, str, dict[str, Any]]]:
-        for number, file, values in parquet.stream(files, columns, wanted):
-            yield number, parquet.part_of(file), values
-
-    names = parquet.columns_of(files)
-    return _Opened(path.resolve().name, names, read, {f.name: f for f in files}, parquet.count(files), {})
+    return embedded.of_parquet(path, files)
 
 
-def _open_saved(path: Path) -> _Opened:
+def _open_saved(path: Path) -> Opened:
     import datasets
 
     datasets.disable_progress_bars()
@@ -162,7 +68,7 @@ def _open_saved(path: Path) -> _Opened:
     names = list(dict.fromkeys(name for split in raw.values() for name in split.column_names))
     inputs = {p.relative_to(base).as_posix(): p for p in files}
     total = sum(len(split) for split in raw.values())
-    return _Opened(path.resolve().name, names, partial(_read_splits, raw), inputs, total, {})
+    return Opened(str(path), path.resolve().name, names, partial(_read_splits, raw), inputs, total)
 
 
 def _undecoded(split: Any) -> Any:
@@ -199,7 +105,7 @@ def _streamed(name: str, commit: str | None) -> dict[str, Any]:
     return {key: split.decode(False) for key, split in found.items()}
 
 
-def _open_hub(source: str) -> _Opened:
+def _open_hub(source: str) -> Opened:
     """Rows as they come over the network, twice: once to look at the images, once to write them."""
     from huggingface_hub import HfApi
 
@@ -215,7 +121,8 @@ def _open_hub(source: str) -> _Opened:
             f"{source}: no such file or folder, and it cannot be had from the Hugging Face hub ({why}); check the name "
             "and the network"
         ) from None
-    return _Opened(name, list(first), read_streamed(splits, name), {}, 0, {"revision": commit})
+    read = read_streamed(splits, name)
+    return Opened(name, name, list(first), read, {}, 0, {"revision": commit}, peek=range(_PEEK))
 
 
 def read_streamed(splits: Mapping[str, Any], source: str) -> Read:

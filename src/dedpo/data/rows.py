@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -46,14 +45,18 @@ def typed(
     prompt: object,
     image_0: object,
     image_1: object,
-    preference: object = None,
+    preference: float | None = None,
     rater: object = None,
     group: object = None,
     order_shown: object = None,
     time: object = None,
     part: str = "",
 ) -> Row | SetAside:
-    """A row from values as text or as numbers, None or '' where there is none; a bad value sets it aside."""
+    """A row from values as text or as numbers, None or '' where there is none; a bad value sets it aside.
+
+    Args:
+        preference: as `codings.Coding.read` or a layout's own rule understands it, in [0, 1].
+    """
     words = ""
     try:
         words = _text(prompt)
@@ -64,7 +67,7 @@ def typed(
             prompt=words,
             image_0=_picture(image_0),
             image_1=_picture(image_1),
-            preference=None if _is_empty(preference) else _preference(preference),
+            preference=preference,
             rater=_text(rater) or DEFAULT_RATER,
             group=_text(group) or words,
             order_shown=None if _is_empty(order_shown) else _order(_text(order_shown)),
@@ -101,18 +104,6 @@ def _picture(value: object) -> Picture:
     elif value is not None:
         raise RefusedError("image is neither a path nor bytes", type(value).__name__)
     raise RefusedError("no image")
-
-
-def _preference(given: object) -> float:
-    try:
-        value = float(given)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise RefusedError("preference is not a number", str(given).strip()) from None
-    if math.isnan(value):
-        raise RefusedError("preference is not a number", str(given).strip())
-    if not 0 <= value <= 1:
-        raise RefusedError("preference outside [0, 1]", str(given).strip())
-    return value
 
 
 def _order(text: str) -> str:

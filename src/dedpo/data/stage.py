@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from dedpo import records, tables
-from dedpo.data import import_store, importer, layouts, shards, takeover
+from dedpo.data import import_store, importer, layouts, questions, shards, takeover
 from dedpo.data.check_store import CheckStore
+from dedpo.data.columns import Asked
 from dedpo.data.feature_stage import features as features
 from dedpo.data.importer import Merged
 from dedpo.data.source import Source
@@ -31,7 +31,7 @@ def import_pairs(
     source: Path | str,
     out: Path,
     layout: str | None = None,
-    columns: Mapping[str, str] | None = None,
+    asked: Asked | None = None,
 ) -> dict[str, Any]:
     """Read pairs and ratings in one of `layouts.LAYOUTS`; write pairs/, ratings.parquet, set_aside.csv, summary.json.
 
@@ -42,17 +42,18 @@ def import_pairs(
     Args:
         source: a file or folder, or owner/name of a dataset on the hub.
         layout: None: found out from what lies there.
-        columns: which columns of a `datasets` dataset mean what (`hub.MEANINGS`).
+        asked: which columns of a table mean what (`columns.MEANINGS`), and what the preferences' values mean.
 
     Returns:
         the counts in summary.json: rows = ratings + unrated_rows + duplicates + the sum of set_aside.
 
     Raises:
-        UserError: the source has no known layout, is broken, or leaves no usable pair; an image changes meanwhile.
+        UserError: the source has no known layout, is broken, or leaves no usable pair; what its preferences mean is not
+            certain; an image changes meanwhile.
     """
     if layout == "import" or (layout is None and layouts.detect(source) == "import"):
         return _take_over(Path(source), out)
-    opened = layouts.open_source(source, layout, columns)
+    opened = layouts.open_source(source, layout, asked, config.sides_seed)
     settings = config.model_dump(include={"max_pixels", "shard_rows"})
     settings |= {"source": opened.name, "layout": opened.layout, **opened.settings}
     with (
@@ -62,6 +63,7 @@ def import_pairs(
         merged = importer.merge(import_store.look(opened, checks, config.max_pixels))
         set_aside = sorted(merged.set_aside, key=lambda s: s.number)
         write_csv(partial / SET_ASIDE, "row", cells(set_aside))
+        questions.refuse_coding(merged, str(source))
         summary = _summary(opened, merged, set_aside)
         if not merged.pairs:
             raise UserError(_nothing_left(source, summary, partial / SET_ASIDE))
@@ -106,6 +108,7 @@ def _summary(source: Source, merged: Merged, set_aside: list[SetAside]) -> dict[
         "published_splits": merged.rows_of_part,
         "ignored_columns": list(source.ignored_columns),
         "notes": notes,
+        "warnings": questions.warnings(merged, source.ignored_columns),
     }
 
 

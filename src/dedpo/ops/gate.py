@@ -9,6 +9,7 @@ from dedpo import ownership, records
 from dedpo.errors import UserError, excerpt
 from dedpo.manifest import output_folder, write_json, write_text
 from dedpo.sections import GateConfig
+from dedpo.stats.agreement import REVERSED
 
 
 class Check(NamedTuple):
@@ -63,8 +64,17 @@ def run(config: GateConfig, *, bias: Path, labels: Path, out: Path) -> dict[str,
 
 
 def examine(config: GateConfig, bias: dict[str, Any], counts: dict[str, Any]) -> list[Check]:
-    """Every check that the settings ask for; from the content of bias.json and of the labels' summary.json."""
+    """Every check that the settings ask for, and whether preferences are the other way round.
+
+    Args:
+        bias: the content of bias.json.
+        counts: the content of the labels' summary.json.
+    """
     checks = []
+    if bias.get("reversed"):
+        decided = bias["agreement"]["decided"]
+        told = excerpt(str(bias["reversed"]), 400)
+        checks.append(Check("orientation", "dedpo bias", decided["high"], REVERSED, False, told))
     if config.min_agreement is not None:
         checks.append(_agreement(config.min_agreement, bias.get("agreement")))
     if config.max_position_bias is not None:

@@ -112,6 +112,44 @@ def agreement(human: Floats, annotator: Floats, groups: Ints, *, bootstrap: int,
     )
 
 
+# Preferences that are the other way round agree 1 − a. Whoever is worth asking agrees on 0.6 and more of what both
+# decide, and chance on 0.5; below 0.4 neither explains it.
+REVERSED: Final = 0.4
+
+
+def is_reversed(same: float, decided: int) -> bool:
+    """Whether two sides agree so rarely that one of them may be the other way round: the interval's end is below 0.4.
+
+    Args:
+        same: on how many they make the same choice, of the `decided` ones on which neither ties.
+    """
+    return decided > 0 and wilson(same, decided).high < REVERSED
+
+
+def against_others(rows: Ints, raters: Ints, preferences: Floats) -> tuple[Ints, Ints]:
+    """How often each rater sides with the majority of a pair's other raters, and of how many such pairs.
+
+    Pairs on which the rater or the others tie do not count.
+
+    Args:
+        rows: the pair of each rating, shape (m,).
+        raters: its rater's number, from 0, shape (m,).
+        preferences: in [0, 1], NaN for none, shape (m,).
+
+    Returns:
+        same, decided: shape (raters.max() + 1,) each.
+    """
+    known = ~np.isnan(preferences)
+    sides = np.zeros(len(preferences))
+    sides[known] = choices(preferences[known]) - 1
+    n = int(raters.max()) + 1 if len(raters) else 0
+    others = np.bincount(rows, weights=sides)[rows] - sides if len(rows) else sides
+    alike = np.sign(others) * sides
+    same = np.bincount(raters, weights=alike > 0, minlength=n)
+    decided = np.bincount(raters, weights=alike != 0, minlength=n)
+    return same.astype(np.int64), decided.astype(np.int64)
+
+
 @dataclass(frozen=True)
 class Ceiling:
     """How much alike people are.
