@@ -54,6 +54,8 @@ def items(cell: Any) -> list[Any] | None:
     if not isinstance(cell, str):
         return None
     text = cell.strip()
+    if text[:1] not in ("[", "(") and ";" not in text and "|" not in text:
+        return None
     if len(text) >= 2 and text[0] + text[-1] in ("[]", "()"):
         try:
             found = json.loads(text)

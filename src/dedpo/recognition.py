@@ -24,7 +24,7 @@ _WORDS: Final[tuple[tuple[frozenset[str], frozenset[str]], ...]] = (
       for side, other in (("left", "right"), ("first", "second")) for noun in (*_NOUNS, "vote")),
     (frozenset({"a>b", "a>>b", "b<a"}), frozenset({"b>a", "a<b", "a<<b", "b>>a"})),
 )  # fmt: skip
-_SPOKEN: Final = frozenset().union(*(a | b for a, b in _WORDS), TIES, {"true", "false", "yes", "no", "none"})
+_SPOKEN: Final = frozenset().union(*(a | b for a, b in _WORDS), TIES, {"true", "false", "yes", "no"})
 # A value that is more than this share of a column's labels is no slip of the pen.
 SPORADIC: Final = 0.01
 _DISTINCT: Final = 10_000
@@ -45,7 +45,8 @@ class Seen:
             found = number(key)
             key = "0.5" if found is not None and 0 <= found <= 1 else _MANY
         self.counts[key] += 1
-        self.text.setdefault(key, excerpt(str(cell), 40))
+        if key not in self.text:
+            self.text[key] = str(cell)
 
     def unread(self, coding: Coding, *, is_whole: bool = False) -> tuple[Counter[str], int]:
         """The values without a meaning, as they are written, and how many labels there are with them.
@@ -177,7 +178,7 @@ def _is_one_hot(counts: Mapping[str, int]) -> bool:
 
 def refusal(left: Counter[str], place: str, prefix: str = "") -> str:
     """One line: which values have no certain meaning, how often they occur, and how to say what they mean."""
-    listed = ", ".join(f"{value or _MANY} ({n:,}×)" for value, n in left.most_common(6))
+    listed = ", ".join(f"{excerpt(value, 40) or _MANY} ({n:,}×)" for value, n in left.most_common(6))
     more = f" and {len(left) - 6:,} more" if len(left) > 6 else ""
     return (
         f"{place}: what its values mean is not certain: {listed}{more}; say it with --first VALUES (the first is "
@@ -213,4 +214,5 @@ def _advice(values: Sequence[str], prefix: str) -> str:
 
 
 def _quoted(value: str) -> str:
+    value = excerpt(value, 40)
     return f"'{value}'" if re.search(r"[^\w.-]", value) else value

@@ -141,3 +141,9 @@ def test_older_editions_name_raters_otherwise(tmp_path):
     assert found[:2] == [("a cat", {"eve": 0.0}), ("a dog", {"eve": 1.0})]
     assert [set(raters) for _, raters in found[2:]] == [{"ann", "bob"}] * 3
     assert (summary["rows"], summary["raters"]) == (8, 3)
+
+
+def test_choices_in_another_coding_are_not_kept_by_halves(tmp_path):
+    train = [TRAIN[0] | {"prompt": f"p{i}", "human_preference": [1, 0] if i % 2 else [0.5, 0.5]} for i in range(8)]
+    with pytest.raises(UserError, match=r"human_preference is not a 1 and a 0: \[0.5, 0.5\] .4×."):
+        run(write_hpdv2(tmp_path / "HPD", train, None), tmp_path / "out")

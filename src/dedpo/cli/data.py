@@ -66,8 +66,7 @@ def data_import(
     values = codings.said({"first": first or [], "second": second or [], "tie": tie or [], "unrated": unrated or []})
     asked = Asked(columns, values.get("", codings.Said()))
     counted = stage.import_pairs(settings.data, source=source, out=Layout(work).data, layout=layout, asked=asked)
-    for warning in counted.pop("warnings", []):
-        typer.echo(f"warning: {warning}", err=True)
+    counted.pop("warnings", None)  # logged
     say(counted)
 
 

@@ -26,6 +26,7 @@ from dedpo.errors import UserError
 from dedpo.set_aside import SetAside
 
 FILES: Final = ("train.json", "test.json")
+NO_CHOICE: Final = "human_preference is not a 1 and a 0"
 AVERAGED: Final = "average of several raters"
 _TITLES: Final = {"file_path": "train.json", "image_path": "test.json"}
 
@@ -98,7 +99,7 @@ def _train(number: int, entry: Mapping[str, Any], path: Path, folder: Path) -> R
     if not rankings.are_names(names) or len(names) != 2:
         yield SetAside(number, "file_path is not two images", str(names)[:80], prompt)
     elif chosen not in ([0, 1], [1, 0]):
-        yield SetAside(number, "human_preference is not a 1 and a 0", str(chosen)[:80], prompt)
+        yield SetAside(number, NO_CHOICE, str(chosen)[:80], prompt)
     else:
         first, second = _places(names, path, folder)
         yield typed(

@@ -78,7 +78,7 @@ def detect(source: Path | str) -> str:
         raise UserError(f"{source}: nothing is there; name one of: {listed()}")
     if takeover.is_import(path):
         return "import"
-    if (path / folder.SHEET).is_file():
+    if (path / folder.SHEET).is_file() or path.name == folder.SHEET:
         return "folder"
     if hub.is_saved(path):
         return "datasets"

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from dedpo import recognition
+from dedpo.data import hpdv2
 from dedpo.data.importer import Merged, Rating
 from dedpo.data.reading import UNREAD
 from dedpo.errors import UserError, excerpt
@@ -29,8 +30,13 @@ def refuse_coding(merged: Merged, place: str) -> None:
     Raises:
         UserError: it lists them.
     """
+    labels = len(merged.ratings) + merged.duplicates
+    lists = Counter(row.detail for row in merged.set_aside if row.reason == hpdv2.NO_CHOICE)
+    if recognition.is_systematic(lists, lists.total() + labels):
+        told = ", ".join(f"{value} ({n:,}×)" for value, n in lists.most_common(6))
+        raise UserError(f"{place}: {hpdv2.NO_CHOICE}: {told}; correct these entries, or take them out")
     unread = Counter(row.detail for row in merged.set_aside if row.reason in UNREAD)
-    if recognition.is_systematic(unread, unread.total() + len(merged.ratings) + merged.duplicates):
+    if recognition.is_systematic(unread, unread.total() + labels):
         raise UserError(recognition.refusal(unread, f"{place}: preferences"))
 
 

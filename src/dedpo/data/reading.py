@@ -137,8 +137,9 @@ class Reading:
         return UNREAD[1] if codings.word(value).strip("+-").replace(".", "", 1).isdigit() else UNREAD[0]
 
     def _is_list(self, cell: Any, opinions: Sequence[Any]) -> bool:
-        is_one = self.coding.is_shares or self.coding.means(codings.word(cell))
-        return len(opinions) > 1 or (codings.items(cell) is not None and not is_one)
+        if len(opinions) > 1 or codings.items(cell) is None:
+            return len(opinions) > 1
+        return not self.coding.is_shares and not self.coding.means(codings.word(cell))
 
     @staticmethod
     def _raters(cell: Any, n: int, is_list: bool) -> Sequence[Any] | None:
@@ -146,7 +147,7 @@ class Reading:
         parts = codings.items(cell)
         if parts is not None and is_list:
             return parts if len(parts) == n else None
-        name = str(cell).strip() if codings.word(cell) else ""
+        name = str(cell).strip() if isinstance(cell, str) or codings.word(cell) else ""
         return [f"{name or DEFAULT_RATER} {i + 1}" for i in range(n)] if is_list else [name]
 
 

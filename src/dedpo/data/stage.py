@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from pathlib import Path
 from typing import Any, Final
@@ -72,6 +73,8 @@ def import_pairs(
         ratings = importer.ratings_table(merged.ratings, opened.name)
         tables.write(ratings, tables.RATINGS, partial / "ratings.parquet")
         write_json(partial / SUMMARY, summary)
+    for warning in summary["warnings"]:
+        logging.getLogger(__name__).warning(warning)
     return summary
 
 
