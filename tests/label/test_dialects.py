@@ -223,6 +223,16 @@ def test_a_field_that_the_user_set_is_not_dropped_behind_their_back(pairs: Path,
     assert len(seen) == 1
 
 
+def test_an_endpoint_that_contradicts_itself_is_not_asked_for_ever(pairs: Path, tmp_path: Path) -> None:
+    def answer(body: Body) -> Response:
+        few = spoken.limit(body) < 100
+        return error(400, "max_tokens must be " + ("at least 100" if few else "less than or equal to 50"))
+
+    with speaking(answer) as (url, seen), pytest.raises(UserError, match="HTTP 400: max_tokens must be"):
+        run(url, pairs, tmp_path)
+    assert len(seen) < 24 * 14
+
+
 def test_a_refusal_that_names_nothing_is_no_riddle_to_guess_at(pairs: Path, tmp_path: Path) -> None:
     with (
         speaking(lambda _: error(400, "Bad request")) as (url, seen),

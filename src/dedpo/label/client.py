@@ -26,6 +26,8 @@ CONNECT_SECONDS: Final = 10.0
 # It may be one question's fault: asked again label.max_retries times. 520 to 524 are Cloudflare's.
 BROKEN: Final = frozenset({408, 409, 500, 504, 520, 521, 522, 523, 524})
 LONGEST_PAUSE: Final = 8.0
+# Of one question; there are five fields, and an endpoint that objects more often contradicts itself.
+MOST_OBJECTIONS: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ class Client:
             attempts += 1
             return self._unless_busy(await self._post(fields, asked))
 
-        failures = 0
+        failures = objections = 0
         while True:
             fields, has_system = dict(self._dialect.fields), self._dialect.has_system_role
             asked = messages if has_system else without_system(messages)
@@ -129,7 +131,9 @@ class Client:
                     if found is not None:
                         return found
                     continue
-                if self._dialect.heed(fields, refusal, with_system_role=has_system):
+                objections += 1
+                is_new = objections <= MOST_OBJECTIONS
+                if is_new and self._dialect.heed(fields, refusal, with_system_role=has_system):
                     continue
                 problem = self._failed(refusal)
                 if refusal.status not in BROKEN:

@@ -112,7 +112,8 @@ class Dialect:
         least, most = refusal.at_least(above=value), refusal.at_most(below=value)
         other = next(n for n in LIMITS if n != name)
         if refusal.speaks_of(r"limit was reached|higher max_?tokens|try again with higher|increase max"):
-            self.fields[name] = ROOM if value < ROOM else 4 * value
+            # Whoever is not done with four times the room is asked no more: some bill the thought all the same.
+            self.fields[name] = ROOM if value < ROOM else max(value, 4 * ROOM)
         elif least is not None or (value < LEAST_LIMIT and refusal.speaks_of(r"below.{0,20}minimum|too (?:small|low)")):
             self.fields[name] = least or LEAST_LIMIT
         elif value > LEAST_LIMIT and (most or refusal.speaks_of(r"too (?:large|high|big)|exceed|context length")):
