@@ -113,7 +113,8 @@ def run(**changes: Any) -> dict[str, Any]:
     return {
         "source": "s3://bucket/pairs", "prompts": "prompts.txt", "annotator": "vlm", "annotator_url": "http://x/v1",
         "labels": "", "judge": "", "base": "/image/model", "arms": ["dedpo_tuned"], "baselines": True,
-        "primary": "dedpo_tuned", "seed": 0, "overrides": "{}", "gpus": 0, "gpu_pool": {},
+        "primary": "dedpo_tuned", "seed": 0, "overrides": "{}", "secret": "dedpo-keys", "image": "dedpo:1",
+        "train_image": "dedpo-train:1", "label_image": "dedpo-label:1", "gpus": 0, "gpu_pool": {},
     } | changes  # fmt: skip
 
 
@@ -124,6 +125,8 @@ def test_the_offline_part_asks_nobody() -> None:
     request.offline(run(source="git@host:team/repo.git@v1:data"))
     with pytest.raises(UserError, match=r"3 problems: \(1\) overrides: unknown key.*\(2\) .*vLLM runs.*\(3\) prompts:"):
         request.offline(run(overrides='{"train.stepz": 1}', annotator_url="", prompts="/etc/passwd"))
+    with pytest.raises(UserError, match="secret: empty; Kubeflow starts no task with it"):
+        request.offline(run(secret=""))
     with pytest.raises(UserError, match="unknown scheme 'http'"):
         request.offline(run(source="http://host/pairs"))
 
