@@ -17,21 +17,21 @@ SHARED = {
     "config", "sections", "tables", "columns", "manifest", "errors", "images", "rng", "progress", "diffusion", "device",
     "stats", "endpoints", "store", "chart_style", "tally", "workers", "covariates", "clip", "hub", "holdout",
     "references", "hashes", "origin", "set_aside", "patience", "records", "redact", "yaml_text", "disk", "locks",
-    "ownership", "answers", "request_fields",
-    "codings", "recognition", "sheets",
+    "ownership", "answers", "request_fields", "codings", "recognition", "sheets", "adapter_files", "model_files",
+    "drawing",
 }  # fmt: skip
 # Heavy module → the only files that may import it while they themselves are being imported.
 HEAVY = {
     "torch": {
-        "clip.py", "device.py", "diffusion.py", "sample/sampler.py", "score/aesthetic.py", "score/clip.py",
-        "score/hpsv2.py", "score/local.py", "score/metrics.py", "score/weights.py", "train/adapters.py",
-        "train/average.py", "train/backbone.py", "train/cache.py", "train/checkpoint.py", "train/diagnostics.py",
-        "train/encoding.py", "train/loop.py", "train/networks.py", "train/objective.py", "train/optim.py",
-        "train/parallel.py", "train/policy.py", "train/self_training.py", "train/session.py", "train/split.py",
-        "train/validation.py", "world/base_model.py", "world/clip_model.py",
+        "clip.py", "device.py", "diffusion.py", "drawing.py", "sample/sampler.py", "score/aesthetic.py",
+        "score/clip.py", "score/hpsv2.py", "score/local.py", "score/metrics.py", "score/weights.py",
+        "train/adapters.py", "train/average.py", "train/backbone.py", "train/cache.py", "train/checkpoint.py",
+        "train/diagnostics.py", "train/encoding.py", "train/loop.py", "train/networks.py", "train/objective.py",
+        "train/optim.py", "train/parallel.py", "train/policy.py", "train/self_training.py", "train/session.py",
+        "train/split.py", "train/validation.py", "world/base_model.py", "world/clip_model.py",
     },
     "diffusers": {
-        "diffusion.py", "sample/sampler.py", "train/backbone.py", "train/validation.py", "world/base_model.py",
+        "diffusion.py", "drawing.py", "train/backbone.py", "world/base_model.py",
     },
     "transformers": {"clip.py", "diffusion.py", "score/clip.py", "world/base_model.py", "world/clip_model.py"},
     "accelerate": {

@@ -13,8 +13,8 @@ from torch import Tensor
 from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
+from dedpo import hub
 from dedpo.errors import UserError, excerpt
-from dedpo.hub import REACH
 
 Prepare = Callable[[Sequence[Image.Image]], Tensor]
 
@@ -146,10 +146,11 @@ def fetch(kind: Any, name: str, place: str, **options: Any) -> Any:
     # transformers advises torchvision at every load; torchvision breaks against the CPU build of torch.
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    model = hub.model(name)
     try:
-        return kind.from_pretrained(name, **options)
+        return kind.from_pretrained(model.name, **model.options, **options)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(
-            f"{place}: {name}: no {kind.__name__} could be loaded ({excerpt(str(error), 100)}); {REACH}: "
-            f"hf download {name}"
+            f"{place}: {name}: no {kind.__name__} could be loaded ({excerpt(str(error), 100)}); {hub.REACH}: "
+            f"{model.download}"
         ) from None

@@ -36,6 +36,9 @@ from dedpo.sections import (
     WorldConfig,
 )
 
+# Settings of 'sample' that are those of 'train' where they are null.
+SHARED: Final = ("resolution", "precision", "variant", "vae")
+
 
 class Config(Section):
     """A whole run."""
@@ -60,6 +63,14 @@ class Config(Section):
     judge: JudgeConfig = JudgeConfig()
     report: ReportConfig = ReportConfig()
     promote: PromoteConfig = PromoteConfig()
+
+    @model_validator(mode="after")
+    def _told(self) -> Config:
+        """Let sampling draw what training was told to make, unless it is told otherwise."""
+        told = {name: getattr(self.train, name) for name in SHARED if getattr(self.sample, name) is None}
+        # Settings are frozen; this is the last step of their making.
+        object.__setattr__(self, "sample", self.sample.model_copy(update=told))
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:

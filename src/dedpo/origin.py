@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from functools import cache
@@ -12,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import dedpo
+from dedpo import hub
 from dedpo.hashes import MANIFEST, RUN, digest, sha256
 
 # What `dedpo data pull` leaves in a folder that it has fetched.
@@ -119,7 +121,7 @@ def split_models(named: Mapping[str, str | None]) -> tuple[dict[str, Path], dict
 def hub_commits(models: Mapping[str, str]) -> dict[str, Json]:
     """Name → {id, commit} of models of the hub; the commit is that of the copy on this disk, None if it does not say.
 
-    The hub's client keeps the commit that 'main' stood on in refs/main beside its snapshots.
+    The hub's client keeps the commit that a branch or tag stood on in refs/ beside its snapshots.
     """
     if not models:
         return {}
@@ -127,11 +129,15 @@ def hub_commits(models: Mapping[str, str]) -> dict[str, Json]:
 
 
 def _hub_commit(model: str) -> str | None:
-    owner, _, rest = model.partition("/")
+    name, revision = hub.model(model)
+    if revision and re.fullmatch("[0-9a-f]{40}", revision):
+        return revision
+    owner, _, rest = name.partition("/")
     home = os.environ.get("HF_HOME") or "~/.cache/huggingface"
-    hub = Path(os.environ.get("HF_HUB_CACHE") or Path(home, "hub")).expanduser()
+    cache = Path(os.environ.get("HF_HUB_CACHE") or Path(home, "hub")).expanduser()
     try:
-        return (hub / f"models--{owner}--{rest.split('/')[0]}" / "refs" / "main").read_text().strip() or None
+        ref = cache / f"models--{owner}--{rest.split('/')[0]}" / "refs" / (revision or "main")
+        return ref.read_text().strip() or None
     except OSError:
         return None
 

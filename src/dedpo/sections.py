@@ -171,9 +171,9 @@ class TrainConfig(Section):
     """Training of one policy (`dedpo train`)."""
 
     base: str = "models/shapes-sd"
-    """The base model: a diffusers folder or a hub id, SD1.5 or SDXL class; it is the reference, too."""
+    """The base model, also the reference: a diffusers folder or a hub id (owner/name@revision), SD1.5 or SDXL class."""
     variant: str | None = None
-    """Which of the base's weight files, such as 'fp16'; null: the plain ones. Master weights are fp32 in any case."""
+    """Which of the base's weight files, such as 'fp16'; null: the plain ones, if there are. Master weights are fp32."""
     vae: str | None = None
     """Another VAE (folder or hub id), such as madebyollin/sdxl-vae-fp16-fix; null: the base's own. It runs in fp32."""
     beta: float = Field(5000.0, gt=0)
@@ -203,8 +203,8 @@ class TrainConfig(Section):
     """Decay of the averaged weights that are saved; null: the last weights are saved."""
     lora: LoraConfig | None = None
     """Train low-rank adapters; null: all of the UNet."""
-    resolution: int = Field(512, ge=8)
-    """Images are resized on their shorter side and cropped to this square, in pixels."""
+    resolution: int | None = Field(None, ge=8)
+    """Images are resized on their shorter side and cropped to this square, in pixels; null: the base's own size."""
     flip: bool = False
     """Mirror a pair's images left to right at every second visit or so; not where prompts say left and right."""
     self_training_threshold: float = Field(0.0, ge=0, lt=1)
@@ -252,9 +252,16 @@ class SampleConfig(Section):
     """DPM-Solver++ steps."""
     guidance: float = Field(7.5, ge=1)
     """Classifier-free guidance scale."""
+    resolution: int | None = Field(None, ge=8)
+    """Side of the pictures in pixels; null: train.resolution, else the base's own size."""
+    precision: Literal["fp32", "bf16", "fp16"] | None = None
+    """Autocast precision of the UNet; null: train.precision. The VAE runs in fp32."""
+    variant: str | None = None
+    """Which of the reference's weight files; null: train.variant."""
     vae: str | None = None
-    """Another VAE (folder or hub id) for every model, the one of train.vae; null: each one's own."""
+    """Another VAE (folder or hub id) for every model; null: train.vae, else each one's own."""
     batch_size: int = Field(8, ge=1)
+    """Pictures at a time on a GPU, where another number may change last bits; the CPU draws one by one."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 

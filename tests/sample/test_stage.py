@@ -64,11 +64,11 @@ def test_a_finished_shard_is_kept(
     loaded: list[str] = []
     load = sampler.load
 
-    def failing(model: str, place: str, device: torch.device, vae: str | None) -> object:
+    def failing(model: str, place: str, device: torch.device, **options: str | None) -> object:
         loaded.append(model)
         if model == models["dedpo-0"] and len(loaded) == 3:
             raise KeyboardInterrupt
-        return load(model, place, device, vae)
+        return load(model, place, device, **options)
 
     monkeypatch.setattr(sampler, "load", failing)
     with pytest.raises(KeyboardInterrupt):

@@ -25,13 +25,22 @@ TARGETS = {
     "accuracy": {"value": 0.8, "low": 0.77, "high": 0.83, "n": 1200},
     "warnings": ["only 1250 human labels"],
 }
-METRICS = {"steps": 1000, "drift": 0.00123456, "implicit_accuracy": 0.64, "zeta": 1}
+METRICS = {"steps": 1000, "resolution": 512, "drift": 0.00123456, "implicit_accuracy": 0.64, "zeta": 1}
 
 
-def card(inputs: dict[str, str] | None = None, targets: dict[str, Any] | None = None, **settings: Any) -> str:
-    config = TrainConfig(base="org/model", resolution=512, **settings).model_dump() | {"seed": 7}
+def card(
+    inputs: dict[str, str] | None = None,
+    targets: dict[str, Any] | None = None,
+    bases: list[str] | None = None,
+    **settings: Any,
+) -> str:
+    config = TrainConfig(**{"base": "org/model", "resolution": 512} | settings).model_dump() | {"seed": 7}
     return model_card(
-        settings=config, targets=TARGETS | (targets or {}), metrics=METRICS, inputs=inputs or {"pairs": "ab" * 32}
+        settings=config,
+        targets=TARGETS | (targets or {}),
+        metrics=METRICS,
+        inputs=inputs or {"pairs": "ab" * 32},
+        bases=bases or [str(config["base"])],
     )
 
 
@@ -92,6 +101,7 @@ def test_a_stop_before_the_end_is_said() -> None:
         targets=TARGETS,
         metrics=METRICS,
         inputs={},
+        bases=["org/model"],
         stopped="stopped after step 80: mean |h| was high",
     )
     assert "Stopped after step 80: mean |h| was high." in text

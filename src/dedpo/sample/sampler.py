@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from diffusers import DPMSolverMultistepScheduler
 from numpy.typing import NDArray
+from torch import Tensor
 
-from dedpo import diffusion
-from dedpo.errors import UserError
+from dedpo import diffusion, drawing
 from dedpo.rng import generator
 from dedpo.sections import SampleConfig
 
@@ -22,6 +21,14 @@ class Request(NamedTuple):
 
     prompt: str
     seed: int
+
+
+class NotFiniteError(ValueError):
+    """A picture that holds NaN or infinity; `request` is the one that asked for it."""
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(f"prompt {request.prompt[:80]!r}, seed {request.seed}: the picture is not finite")
+        self.request = request
 
 
 def prompt_id(prompt: str) -> str:
@@ -35,52 +42,61 @@ def noise(request: Request, shape: tuple[int, ...]) -> NDArray[np.float32]:
     return stream.standard_normal(shape, dtype=np.float32)
 
 
-def load(model: str, place: str, device: torch.device, vae: str | None = None) -> Any:
+def load(model: str, place: str, device: torch.device, *, variant: str | None = None, vae: str | None = None) -> Any:
     """Load a pipeline with DPM-Solver++ in place of the schedule it was trained with.
 
     Args:
+        variant: of the weight files; None: the plain ones, or the only ones there are.
         vae: another VAE in place of the model's own.
 
     Raises:
         UserError: `model` or `vae` cannot be loaded; the message names `place`.
     """
-    pipeline = diffusion.load(model, place, vae=vae)
-    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
-    # Either would change pictures: a checker blacks out some models' and not others', and SDXL's watermark depends on
-    # what is installed. The scores could not be compared.
-    pipeline.safety_checker = None
+    pipeline = diffusion.load(model, place, variant=variant, vae=vae)
+    pipeline.scheduler = drawing.scheduler(pipeline)
+    # SDXL's watermark depends on what is installed; the scores could not be compared.
     pipeline.watermark = None
     return pipeline.to(device)
 
 
-def sample(pipeline: Any, requests: Sequence[Request], config: SampleConfig) -> Iterator[NDArray[np.uint8]]:
-    """Yield one picture a request, in order; uint8 (side, side, 3), side being the model's own.
+def sample(pipeline: Any, requests: Sequence[Request], config: SampleConfig, side: int) -> Iterator[NDArray[np.uint8]]:
+    """Yield one picture a request, in order; uint8 (side, side, 3).
+
+    On the CPU each picture is computed by itself. On a GPU `batch_size` of them are, always as many: which others are
+    beside it changes nothing, another batch size may change last bits.
 
     Args:
         pipeline: from `load`.
-        config: steps, guidance (1 means none) and batch_size.
+        config: steps, guidance (1 means none), precision and batch_size.
+        side: in pixels.
 
     Raises:
-        UserError: the model's output is not finite.
+        NotFiniteError: a picture is not finite.
     """
-    latent_side = pipeline.unet.config.sample_size
-    side = latent_side * pipeline.vae_scale_factor
+    latent_side = side // pipeline.vae_scale_factor
     shape = (pipeline.unet.config.in_channels, latent_side, latent_side)
-    for start in range(0, len(requests), config.batch_size):
-        batch = requests[start : start + config.batch_size]
-        latents = torch.from_numpy(np.stack([noise(r, shape) for r in batch]))
-        pictures = pipeline(
-            prompt=[r.prompt for r in batch],
-            latents=latents.to(pipeline.device),
-            height=side,
-            width=side,
-            num_inference_steps=config.steps,
-            guidance_scale=config.guidance,
-            output_type="np",
-        ).images
-        if not np.isfinite(pictures).all():
-            raise UserError(
-                f"prompt {batch[0].prompt[:80]!r}, seed {batch[0].seed}: the model's pictures are not finite, its "
-                "training must have diverged; train it again with a lower train.learning_rate or train.guard=5"
-            )
-        yield from np.rint(pictures * 255).astype(np.uint8)
+    device = pipeline.unet.device
+    size = 1 if device.type == "cpu" else config.batch_size
+    encoded: dict[str, Mapping[str, Tensor]] = {}
+    for start in range(0, len(requests), size):
+        batch = requests[start : start + size]
+        for prompt in {r.prompt for r in batch} - encoded.keys():
+            encoded[prompt] = drawing.encode(pipeline, prompt, device, guided=config.guidance > 1)
+        # The last batch is as large as the others.
+        full = [*batch, *[batch[-1]] * (size - len(batch))]
+        inputs = {name: torch.cat([encoded[r.prompt][name] for r in full]) for name in encoded[batch[0].prompt]}
+        noises = torch.from_numpy(np.stack([noise(r, shape) for r in full])).to(device)
+        precision = drawing.PRECISIONS[config.precision or "fp32"]
+        with torch.autocast(device.type, dtype=precision, enabled=precision is not None):
+            latents = drawing.latents(pipeline, inputs, noises, side, config.steps, config.guidance)
+        for request, latent in zip(batch, latents, strict=False):
+            yield _picture(pipeline, request, latent)
+        encoded = {r.prompt: encoded[r.prompt] for r in batch}
+
+
+def _picture(pipeline: Any, request: Request, latent: Tensor) -> NDArray[np.uint8]:
+    picture = drawing.decode(pipeline.vae, latent)
+    if not bool(torch.isfinite(picture).all()):
+        raise NotFiniteError(request)
+    pixels: NDArray[np.uint8] = np.rint(picture.clamp(0, 1).numpy() * 255).astype(np.uint8)
+    return pixels

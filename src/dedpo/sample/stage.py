@@ -18,6 +18,7 @@ from dedpo.sections import SampleConfig
 if TYPE_CHECKING:
     from dedpo.sample.sampler import Request
 
+REFERENCE = "reference"
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -126,7 +127,7 @@ def _shard(
 ) -> _Shard:
     file = f"samples-{name}.parquet"
     mark = store.made_from(config, contents[f"model {name}"], contents.get("vae"), device)
-    found = {folder / file: store.kept(folder / file, mark, requests, config.batch_size) for folder in folders}
+    found = {folder / file: store.kept(folder / file, mark, requests) for folder in folders}
     source = max(found, key=lambda path: len(found[path]))
     kept = found[source]
     is_whole = len(kept) == len(requests) == tables.count_rows(source) if kept else False
@@ -154,6 +155,8 @@ def _sample_models(
     for name, source in models.items():
         diffusion.check_name(source, f"model '{name}'")
     device = choose_device(config.device)
+    if config.precision == "fp16" and device.type == "cpu":
+        raise UserError("sample.precision fp16: it needs a GPU; set sample.precision=bf16 or fp32")
     requests = [sampler.Request(prompt, seed) for prompt in prompts for seed in config.seeds]
     shards = {name: _shard(name, contents, config, device.type, requests, [partial, out]) for name in models}
     for stray in set(partial.glob("samples-*.parquet")) - {partial / shard.file for shard in shards.values()}:
@@ -162,6 +165,7 @@ def _sample_models(
     if done:
         note(f"sample: {done} of {total} pictures are kept from earlier runs, {total - done} to draw")
     cut = None
+    sides: dict[int, str] = {}
     with progress(f"sampling {len(models)} models", total, done) as advance:
         # One whole pipeline a model: loading takes a fraction of what sampling takes, and nothing is shared by mistake.
         for name, shard in shards.items():
@@ -170,17 +174,43 @@ def _sample_models(
                 continue
             pictures = store.read(shard.source, shard.kept) if shard.kept else {}
             if missing := [request for request in requests if request not in pictures]:
-                pipeline = sampler.load(models[name], f"model '{name}'", device, config.vae)
+                place = f"model '{name}'"
+                variant = config.variant if name == REFERENCE else None
+                pipeline = sampler.load(models[name], place, device, variant=variant, vae=config.vae)
+                side = config.resolution or diffusion.side(pipeline, f"{place}: {models[name]}", "sample.resolution")
+                sides[side] = name
+                if len(sides) > 1:
+                    raise UserError(_unequal(sides))
                 try:
-                    pictures |= _pictures(name, missing, sampler.sample(pipeline, missing, config), advance)
-                except UserError as error:
-                    raise UserError(f"model '{name}' ({models[name]}): {error}") from None
+                    pictures |= _pictures(name, missing, sampler.sample(pipeline, missing, config, side), advance)
+                except sampler.NotFiniteError as error:
+                    raise UserError(f"{place} ({models[name]}): {error}{_why(name, pipeline)}") from None
                 cut = len(diffusion.too_long(pipeline, prompts)) if cut is None else cut
             store.write(name, requests, pictures, shard.mark, target)
         if cut is None:
             name = next(iter(models))
             cut = len(diffusion.too_long(diffusion.load(models[name], f"model '{name}'"), prompts))
     return cut, total - done
+
+
+def _unequal(sides: dict[int, str]) -> str:
+    drawn = " and ".join(f"'{name}' {side} pixels" for side, name in sides.items())
+    return (
+        f"sample: of a side {drawn} are drawn, which cannot be compared; set sample.resolution, or train.resolution as "
+        "the policies were trained"
+    )
+
+
+def _why(model: str, pipeline: Any) -> str:
+    """What a picture that is not finite says of its model."""
+    from dedpo import diffusion
+
+    if broken := diffusion.broken_weights(pipeline):
+        remedy = "fetch the base model again" if model == REFERENCE else "train it again"
+        return f"; {len(broken)} of its weights are not finite, such as {broken[0]}: {remedy}"
+    if model == REFERENCE:
+        return "; its weights are finite: set sample.precision=fp32, or another VAE with sample.vae"
+    return "; its training must have diverged; train it again with a lower train.learning_rate or train.guard=5"
 
 
 def _pictures(

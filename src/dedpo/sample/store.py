@@ -35,15 +35,14 @@ def made_from(config: SampleConfig, model: Any, vae: Any, device: str) -> str | 
     if contents[0] is None or (vae is not None and contents[1] is None):
         return None
     versions = [metadata.version(name) for name in ("torch", "diffusers", "transformers")]
-    decisive = [contents, config.model_dump(mode="json", exclude=_WHICH), device, dedpo.__version__, versions]
+    # How many are drawn together decides last bits, where it is for the settings to say.
+    which = _WHICH | ({"batch_size"} if device == "cpu" else set())
+    decisive = [contents, config.model_dump(mode="json", exclude=which), device, dedpo.__version__, versions]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
-def kept(shard: Path, mark: str | None, requests: Sequence[Request], batch: int) -> list[Request]:
-    """Those of `requests` whose pictures in a shard would come out the same to the bit; none if it is not there.
-
-    They are whole batches: who else is in a batch may change a picture's last bits. Prompts that were added at the end
-    leave all full batches before them.
+def kept(shard: Path, mark: str | None, requests: Sequence[Request]) -> list[Request]:
+    """Those of `requests` whose pictures are in a shard of this mark; none if it is not there.
 
     Args:
         mark: from `made_from`.
@@ -54,10 +53,8 @@ def kept(shard: Path, mark: str | None, requests: Sequence[Request], batch: int)
         rows = tables.read(shard, tables.SAMPLES, ["prompt", "seed"]).to_pylist()
     except UserError:  # damaged: what it held is drawn again
         return []
-    pictures = [(row["prompt"], row["seed"]) for row in rows]
-    drawn = {tuple(pictures[i : i + batch]) for i in range(0, len(pictures), batch)}
-    groups = [requests[i : i + batch] for i in range(0, len(requests), batch)]
-    return [request for group in groups if tuple(group) in drawn for request in group]
+    drawn = {(row["prompt"], row["seed"]) for row in rows}
+    return [request for request in requests if request in drawn]
 
 
 def read(shard: Path, requests: Collection[Request]) -> dict[tuple[str, int], bytes]:

@@ -11,8 +11,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from dedpo import hub
 from dedpo.errors import UserError, excerpt
-from dedpo.hub import REACH
 
 # sac+logos+ava1-l14-linearMSE.pth as published in github.com/christophschuhmann/improved-aesthetic-predictor. The
 # authors of HPSv2 publish no checksums.
@@ -27,18 +27,21 @@ def locate(name: str, place: str) -> Path:
     """
     if Path(name).is_file():
         return Path(name)
-    owner, _, rest = name.partition("/")
+    plain, revision = hub.model(name)
+    owner, _, rest = plain.partition("/")
     repository, _, file = rest.partition("/")
     if not file:
-        raise UserError(f"{place}: {name}: no such file; name one, or owner/name/file on the hub")
+        raise UserError(
+            f"{place}: {name}: no such file; name one, or owner/name/file on the hub, with @revision if wanted"
+        )
     from huggingface_hub import hf_hub_download
 
     try:
-        return Path(hf_hub_download(f"{owner}/{repository}", file))
+        return Path(hf_hub_download(f"{owner}/{repository}", file, revision=revision))
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{place}: {name}: neither a file here nor had from the hub ({excerpt(str(error), 100)}); {REACH}: "
-            f"hf download {owner}/{repository} {file}"
+            f"{place}: {name}: neither a file here nor had from the hub ({excerpt(str(error), 100)}); {hub.REACH}: "
+            f"{hub.Model(f'{owner}/{repository} {file}', revision).download}"
         ) from None
 
 

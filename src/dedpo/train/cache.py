@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from dedpo import diffusion, tables
-from dedpo.errors import UserError
+from dedpo.errors import UserError, excerpt
 from dedpo.manifest import file_hashes
 from dedpo.progress import Advance, progress
 from dedpo.train import cache_entry
@@ -31,9 +31,8 @@ from dedpo.train.cache_entry import Entry, Index
 from dedpo.train.encoding import Encoder
 
 Floats = NDArray[np.float32]
-VERSION: Final = 2
+VERSION: Final = 3
 ENCODERS: Final = ("vae", "text_encoder", "text_encoder_2")
-TOKENIZERS: Final = ("tokenizer", "tokenizer_2")
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,8 @@ class Cache:
         caption: pair_id → (entry, index of its text).
         set_aside: pair_id → why its images cannot be decoded; those pairs have neither row nor caption.
         cut: how many distinct prompts exceed the token limit and were cut there.
+        enlarged: how many pairs have an image smaller than the square.
+        cropped: how many pairs have an image of which most lies outside the square.
     """
 
     folder: Path
@@ -54,6 +55,8 @@ class Cache:
     caption: Mapping[str, tuple[int, int]]
     set_aside: Mapping[str, str]
     cut: int
+    enlarged: int
+    cropped: int
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -100,7 +103,8 @@ def open_or_build(
         flip: encode the mirrored images, too.
 
     Raises:
-        UserError: the resolution does not fit the VAE, no pair can be decoded, or the disk is too small.
+        UserError: the resolution does not fit the VAE, no pair can be decoded, an encoding is not finite, or the disk
+            is too small.
     """
     if resolution % pipeline.vae_scale_factor:
         raise UserError(
@@ -118,29 +122,14 @@ def open_or_build(
     return _joined(folder, [entry for entry in entries.values() if entry is not None], resolution)
 
 
-def weights_hash(*modules: Any) -> str:
-    """SHA-256 over the modules' settings, and names, types and bytes of their weights."""
-    digest = hashlib.sha256()
-    for module in modules:
-        digest.update(json.dumps(_settings(module.config), sort_keys=True, default=str).encode())
-        for name, tensor in module.state_dict().items():
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def _settings(config: Any) -> dict[str, Any]:
-    """What decides the numbers that a model computes, without where it came from and who wrote the file."""
-    values = config.to_dict() if hasattr(config, "to_dict") else dict(config)
-    return {k: v for k, v in values.items() if not k.startswith("_") and k not in ("transformers_version", "dtype")}
-
-
 def _key(encoder: Encoder) -> str:
     pipeline = encoder.pipeline
-    tokenizers = [(t.get_vocab(), t.special_tokens_map, t.model_max_length) for t in _parts(pipeline, TOKENIZERS)]
+    tokenizers = [
+        (t.get_vocab(), t.special_tokens_map, t.model_max_length) for t in _parts(pipeline, tuple(diffusion.TOKENIZERS))
+    ]
     parts = {
         "version": VERSION,
-        "encoders": weights_hash(*_parts(pipeline, ENCODERS)),
+        "encoders": diffusion.weights_hash(*_parts(pipeline, ENCODERS)),
         "tokenizers": tokenizers,
         "image": (encoder.resolution, "centre", "float32", encoder.flip, encoder.max_pixels),
     }
@@ -191,19 +180,41 @@ def _encode(folder: Path, table: Any, encoder: Encoder, advance: Advance) -> Non
         for i, (pair, prompt, found) in enumerate(zip(pair_ids, prompts, encoder.pairs(table), strict=True)):
             if isinstance(found, str):
                 index.set_aside[pair] = found
+                yield nothing
             else:
+                if not np.isfinite(found.moments).all():
+                    raise _not_finite(encoder, f"the images of pair {pair}", "vae")
                 index.row[pair], index.caption[pair] = i, captions[prompt]
-            yield nothing if isinstance(found, str) else found
+                index.enlarged += [pair] * found.is_enlarged
+                index.cropped += [pair] * found.is_cropped
+                yield found.moments
             advance("")
 
     with cache_entry.writing(folder) as temporary:
-        cache_entry.write_rows(temporary / "latents.npy", rows(), (len(pair_ids), *encoder.row_shape))
         # By itself: the size of a batch may change its last bits, and other prompts' should not depend on this one.
         empty, texts = encoder.prompts([""]), encoder.prompts(list(captions))
         for name, first, others in zip(("text", "pooled"), empty, texts, strict=True):
             if first is not None and others is not None:
-                cache_entry.write_array(temporary / f"{name}.npy", np.concatenate([first, others]))
+                whole = np.concatenate([first, others])
+                finite = np.isfinite(whole).all(axis=tuple(range(1, whole.ndim)))
+                if not finite.all():
+                    prompt = ["", *captions][int(np.argmin(finite))]
+                    pair = next((p for p, text in zip(pair_ids, prompts, strict=True) if text == prompt), pair_ids[0])
+                    raise _not_finite(encoder, f"the prompt '{excerpt(prompt)}' of pair {pair}", "text_encoder")
+                cache_entry.write_array(temporary / f"{name}.npy", whole)
+        cache_entry.write_rows(temporary / "latents.npy", rows(), (len(pair_ids), *encoder.row_shape))
         cache_entry.write_index(temporary, index)
+
+
+def _not_finite(encoder: Encoder, what: str, part: str) -> UserError:
+    broken = [name for name in diffusion.broken_weights(encoder.pipeline) if name.startswith(part)]
+    if broken:
+        why = f"{len(broken)} of its weights are not, such as {broken[0]}; fetch the model again"
+    elif part == "vae":
+        why = "its weights are; name another VAE with train.vae"
+    else:
+        why = "its weights are; name another base model"
+    return UserError(f"train.base: its {part} gives numbers that are not finite for {what}: {why}")
 
 
 def _joined(folder: Path, entries: Sequence[Entry], resolution: int) -> Cache:
@@ -211,12 +222,16 @@ def _joined(folder: Path, entries: Sequence[Entry], resolution: int) -> Cache:
     caption: dict[str, tuple[int, int]] = {}
     set_aside: dict[str, str] = {}
     cut: set[str] = set()
+    enlarged: set[str] = set()
+    cropped: set[str] = set()
     for number, entry in enumerate(entries):
         row |= {pair: (number, i) for pair, i in entry.index.row.items()}
         caption |= {pair: (number, i) for pair, i in entry.index.caption.items()}
         set_aside |= entry.index.set_aside
         cut |= set(entry.index.cut)
+        enlarged |= set(entry.index.enlarged)
+        cropped |= set(entry.index.cropped)
     if not row:
         pair, reason = next(iter(set_aside.items()))
         raise UserError(f"none of {len(set_aside)} pairs can be decoded (pair {pair}: {reason}); import them again")
-    return Cache(folder, resolution, tuple(entries), row, caption, set_aside, len(cut))
+    return Cache(folder, resolution, tuple(entries), row, caption, set_aside, len(cut), len(enlarged), len(cropped))

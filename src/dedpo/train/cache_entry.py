@@ -31,12 +31,16 @@ class Index:
         caption: pair_id → index of its text; the same pairs.
         set_aside: pair_id → why its images cannot be decoded; the other pairs of the shard.
         cut: distinct prompts beyond the token limit.
+        enlarged: pairs with an image smaller than the square.
+        cropped: pairs with an image of which most lies outside the square.
     """
 
     row: dict[str, int] = field(default_factory=dict)
     caption: dict[str, int] = field(default_factory=dict)
     set_aside: dict[str, str] = field(default_factory=dict)
     cut: list[str] = field(default_factory=list)
+    enlarged: list[str] = field(default_factory=list)
+    cropped: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,13 @@ from typing import Any, Final
 
 import yaml
 
+from dedpo import hub
+
 # Measured → in words; others keep their names.
 WORDS: Final = {
-    "steps": "steps taken",
+    "steps": "steps",
+    "skipped_steps": "of them skipped, loss or gradient not being finite",
+    "resolution": "side of the squares in pixels",
     "best_step": "step whose weights were kept",
     "pairs": "pairs trained on",
     "held_out_pairs": "held-out human pairs",
@@ -20,6 +24,8 @@ WORDS: Final = {
     "mean_abs_logit": "last mean |h|",
     "targets_outside_unit_interval": "share of targets outside [0, 1]",
     "pairs_set_aside": "pairs set aside, an image being unreadable",
+    "pairs_enlarged": "pairs with an image that was enlarged",
+    "pairs_cropped": "pairs with an image of which less than half is in the square",
     "prompts_cut_at_token_limit": "prompts cut at the text encoder's limit",
 }
 # Arms that correct the annotator; those that take its answers as they are.
@@ -33,6 +39,7 @@ def model_card(
     targets: Mapping[str, Any],
     metrics: Mapping[str, Any],
     inputs: Mapping[str, str],
+    bases: Sequence[str],
     stopped: str | None = None,
     warnings: Sequence[str] = (),
 ) -> str:
@@ -45,13 +52,14 @@ def model_card(
         targets: content of targets.json.
         metrics: content of metrics.json.
         inputs: name → SHA-256; 'base' is among them if the base model is a folder.
+        bases: the base model; where that is adapters, what they belong to, and so on down to a whole model.
         stopped: why training ended before its last step, if it did.
         warnings: what the training warned of, a line each.
     """
     parts = [
         _front_matter(settings, is_on_hub="base" not in inputs),
         f"# {targets['arm']}, seed {settings['seed']}\n\n{_summary(settings, targets)}",
-        f"## Load\n\n```python\n{_example(settings)}\n```",
+        f"## Load\n\n```python\n{_example(settings, metrics, bases)}\n```",
         f"## Data\n\n{_table('', _data(targets))}",
         f"## Measured\n\n{stopped[0].upper() + stopped[1:] + '.' if stopped else 'Trained to its last step.'}\n\n"
         f"{_table('', {WORDS.get(k, k): _shown(v) for k, v in _ordered(metrics).items()})}",
@@ -68,7 +76,10 @@ def _front_matter(settings: Mapping[str, Any], *, is_on_hub: bool) -> str:
     fields: dict[str, Any] = {"library_name": "diffusers", "pipeline_tag": "text-to-image"}
     # The hub refuses a card whose base_model is a path.
     if is_on_hub:
-        fields |= {"base_model": settings["base"], "base_model_relation": "adapter" if is_lora else "finetune"}
+        fields |= {
+            "base_model": hub.model(settings["base"]).name,
+            "base_model_relation": "adapter" if is_lora else "finetune",
+        }
     return f"---\n{yaml.safe_dump(fields | {'tags': tags}, sort_keys=False).strip()}\n---"
 
 
@@ -85,14 +96,19 @@ def _summary(settings: Mapping[str, Any], targets: Mapping[str, Any]) -> str:
     return text + "."
 
 
-def _example(settings: Mapping[str, Any]) -> str:
-    load = "from diffusers import DiffusionPipeline\n\n"
-    if settings["lora"] is not None:
-        load += f'pipeline = DiffusionPipeline.from_pretrained("{settings["base"]}")\n'
-        load += 'pipeline.load_lora_weights("path/to/this/folder")\n'
+def _example(settings: Mapping[str, Any], metrics: Mapping[str, Any], bases: Sequence[str]) -> str:
+    this, load = "path/to/this/folder", "from diffusers import DiffusionPipeline\n\n"
+    if settings["lora"] is None:
+        load += f'pipeline = DiffusionPipeline.from_pretrained("{this}")\n'
     else:
-        load += 'pipeline = DiffusionPipeline.from_pretrained("path/to/this/folder")\n'
-    side = settings["resolution"]
+        name, revision = hub.model(bases[-1])
+        options = {"revision": revision, "variant": settings["variant"]}
+        given = "".join(f', {key}="{value}"' for key, value in options.items() if value)
+        load += f'pipeline = DiffusionPipeline.from_pretrained("{name}"{given})\n'
+        for adapters in bases[-2::-1]:
+            load += f'pipeline.load_lora_weights("{adapters}")\npipeline.fuse_lora()\npipeline.unload_lora_weights()\n'
+        load += f'pipeline.load_lora_weights("{this}")\n'
+    side = metrics["resolution"]
     return f'{load}image = pipeline("a red fox in the snow", height={side}, width={side}).images[0]'
 
 

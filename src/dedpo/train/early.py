@@ -41,6 +41,7 @@ class Watch:
     large_steps: int = 0
     has_warned_of_logit: bool = False
     has_warned_of_nll: bool = False
+    has_warned_of_skips: bool = False
 
     def stepped(self, step: int, mean_abs_logit: float) -> None:
         """Take the mean |h| of step number `step` (from 0) into account; NaN counts as not large."""
@@ -56,6 +57,15 @@ class Watch:
             self.warnings.append(
                 f"step {step}: mean |h| is {mean_abs_logit:.1f}, above {LARGE_LOGIT:.0f}: the loss may fall without "
                 "end; see held_out_nll, and set train.guard=5 or train.max_logit"
+            )
+
+    def skipped(self, step: int) -> None:
+        """Step number `step` changed nothing: its loss or gradient was not finite."""
+        if not self.has_warned_of_skips:
+            self.has_warned_of_skips = True
+            self.warnings.append(
+                f"step {step}: its loss or gradient is not finite, so it was skipped; skipped_steps in metrics.json "
+                "counts them"
             )
 
     def measured(self, step: int, held_out_nll: float) -> bool:

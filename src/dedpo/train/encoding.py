@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,12 +19,30 @@ from dedpo import images
 from dedpo.train import backbone
 
 Floats = NDArray[np.float32]
+# A smaller share of an image's area within the square is worth telling.
+LEAST_AREA: Final = 0.5
 # Images in one pass of the VAE, which in fp32 takes about 2.5 GB an image of 1024² pixels.
 MOST_IMAGES: Final = 64
 MOST_PIXELS: Final = 2 * 1024**2
 MOST_PROMPTS: Final = 64
 # Decoding leaves Python's lock; more threads than this wait for the disk.
 DECODERS: Final = min(8, os.cpu_count() or 1)
+
+
+class Decoded(NamedTuple):
+    """A pair's images, (2, 3, side, side), and what became of the worse one on the way."""
+
+    both: Tensor
+    is_enlarged: bool
+    is_cropped: bool
+
+
+class Encoded(NamedTuple):
+    """A pair's moments, of shape `row_shape`; `Decoded`'s notes."""
+
+    moments: Floats
+    is_enlarged: bool
+    is_cropped: bool
 
 
 @dataclass(frozen=True)
@@ -48,32 +66,37 @@ class Encoder:
         blank = torch.zeros(1, 3, self.resolution, self.resolution)
         return (1 + self.flip, 2, *backbone.encode_images(self.pipeline, blank).shape[1:])
 
-    def pairs(self, table: pa.Table) -> Iterator[Floats | str]:
-        """One result a row of a pairs table, in order: moments of shape `row_shape`, or why there are none."""
+    def pairs(self, table: pa.Table) -> Iterator[Encoded | str]:
+        """One result a row of a pairs table, in order: its moments, or why there are none."""
         size = min(MOST_IMAGES, max(1, MOST_PIXELS // self.resolution**2))
         with ThreadPoolExecutor(DECODERS) as pool:
-            waiting: list[Future[Tensor | str]] = []
+            waiting: list[Future[Decoded | str]] = []
             for start in range(0, table.num_rows + size, size):
                 # The next chunk is decoded while this one is encoded.
                 following = [pool.submit(self._pixels, row) for row in table.slice(start, size).to_pylist()]
                 yield from self._encoded([future.result() for future in waiting])
                 waiting = following
 
-    def _pixels(self, row: dict[str, Any]) -> Tensor | str:
-        """Both images, (2, 3, side, side)."""
-        both = []
+    def _pixels(self, row: dict[str, Any]) -> Decoded | str:
+        both, sizes = [], []
         for column in ("image_0", "image_1"):
             try:
-                both.append(backbone.pixels(images.decode(row[column]["bytes"], self.max_pixels), self.resolution))
+                image = images.decode(row[column]["bytes"], self.max_pixels)
             except ValueError as error:
                 return f"{column}: {error}"
-        return torch.stack(both)
+            both.append(backbone.pixels(image, self.resolution))
+            sizes.append(image.size)
+        return Decoded(
+            torch.stack(both),
+            is_enlarged=any(min(size) < self.resolution for size in sizes),
+            is_cropped=any(min(size) / max(size) < LEAST_AREA for size in sizes),
+        )
 
-    def _encoded(self, decoded: Sequence[Tensor | str]) -> Iterator[Floats | str]:
-        usable = [pair for pair in decoded if isinstance(pair, Tensor)]
+    def _encoded(self, decoded: Sequence[Decoded | str]) -> Iterator[Encoded | str]:
+        usable = [pair.both for pair in decoded if isinstance(pair, Decoded)]
         moments = iter(self._moments(torch.stack(usable)) if usable else ())
         for pair in decoded:
-            yield pair if isinstance(pair, str) else next(moments)
+            yield pair if isinstance(pair, str) else Encoded(next(moments), pair.is_enlarged, pair.is_cropped)
 
     def _moments(self, both: Tensor) -> Floats:
         views = [both, both.flip(-1)] if self.flip else [both]

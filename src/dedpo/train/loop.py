@@ -107,7 +107,7 @@ class Trainer:
         key = self.networks.reference_key
         self.references = {s: ReferenceErrors(cache, key, s) for s in (seed, EVALUATION_SEED) if key}
         self.micro_batch = config.micro_batch or config.batch_size // accelerator.num_processes
-        self.bad_steps = 0
+        self.bad_steps = self.skipped_steps = 0
         if accelerator.num_processes > 2 and not self.networks.is_sharded:
             # DDP sorts its buckets anew after its first backward pass, and with them the order in which more than two
             # ranks' gradients are added: a resumed run must not meet that in the middle.
@@ -206,8 +206,10 @@ class Trainer:
                 self.average.update(self.weights)
         elif scaler is not None and not has_gradient and scaler.get_scale() > 1:
             # An overflow of fp16, no fault: told of it, the scaler takes no step and halves its factor.
+            self.skipped_steps += 1
             self.optimizer.step()
         else:
+            self.skipped_steps += 1
             self._count_bad_step(number, measured)
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -216,9 +218,17 @@ class Trainer:
         if self.bad_steps >= self.config.max_bad_steps:
             raise UserError(
                 f"training step {number}: loss {measured['loss']}, gradient norm {measured['gradient_norm']}, "
-                f"not finite {self.bad_steps} times in a row; lower train.learning_rate or train.beta, or set "
-                "train.guard=5 (the last good checkpoint is kept)"
+                f"not finite {self.bad_steps} times in a row; {self.remedy(number + 1)} (the last good checkpoint is "
+                "kept)"
             )
+
+    def remedy(self, steps_done: int) -> str:
+        """What to do about steps that were not finite."""
+        if self.skipped_steps < steps_done:
+            return "lower train.learning_rate or train.beta, or set train.guard=5"
+        # Policy and reference are still the same model.
+        half = ", set train.precision=fp32" if self.config.precision != "fp32" else ""
+        return f"no step was taken, so it is the base model that gives no numbers{half}, or fetch it again"
 
     def _synthetic(self, part: Batch, pair_ids: Sequence[str]) -> Tensor:
         """ĝ of a self-training step, shape (batch,)."""
@@ -327,6 +337,7 @@ class Trainer:
         return {
             "steps_done": steps_done,
             "bad_steps": self.bad_steps,
+            "skipped_steps": self.skipped_steps,
             "policy": self.networks.weights(),
             "optimizer": whole_state(self.optimizer.state_dict()),
             "average": self.average.state() if self.average else None,
@@ -344,5 +355,5 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         if self.memory:
             self.memory.values[:] = state["memory"].numpy()
-        self.bad_steps = int(state["bad_steps"])
+        self.bad_steps, self.skipped_steps = int(state["bad_steps"]), int(state["skipped_steps"])
         return int(state["steps_done"])

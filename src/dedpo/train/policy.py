@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dedpo.diffusion import ADAPTER_BASE
-from dedpo.manifest import write_json
+from dedpo import adapter_files
 from dedpo.sections import TrainConfig
 from dedpo.train import adapters
 
 
-def save(pipeline: Any, weights: dict[str, Tensor], config: TrainConfig, folder: Path) -> None:
+def save(
+    pipeline: Any,
+    weights: dict[str, Tensor],
+    config: TrainConfig,
+    folder: Path,
+    *,
+    resolution: int,
+    identity: Mapping[str, str],
+) -> None:
     """Write the policy to `folder`, safetensors only.
 
-    Full fine-tuning writes what `DiffusionPipeline.from_pretrained` loads; LoRA what `load_lora_weights` loads, and
-    base.json, by which `dedpo sample` finds the base model.
+    Full fine-tuning writes what `DiffusionPipeline.from_pretrained` loads, which then draws at the trained size; LoRA
+    what `load_lora_weights` loads, and base.json, by which `dedpo sample` finds the base model.
 
     Args:
         pipeline: of the base model; its UNet may be in shards, compiled or wrapped: only its settings are read.
         weights: what was trained, whole, by the names of the UNet's parameters.
+        resolution: side of the squares in pixels that it was trained at.
+        identity: of the base, from `diffusion.identity`.
     """
     if config.lora:
         adapters.save(pipeline, weights, folder)
-        write_json(folder / ADAPTER_BASE, {"base": config.base, "variant": config.variant, "vae": config.vae})
+        adapter_files.write(
+            folder, base=config.base, variant=config.variant, vae=config.vae, resolution=resolution, sha256=identity
+        )
         return
+    settings = {**pipeline.unet.config, "sample_size": resolution // pipeline.vae_scale_factor}
     with torch.device("meta"):
-        unet = _kind(pipeline.unet).from_config(pipeline.unet.config)
+        unet = _kind(pipeline.unet).from_config(settings)
     unet.load_state_dict({name: tensor.cpu() for name, tensor in weights.items()}, assign=True)
     pipeline.unet = unet.eval()
     pipeline.to("cpu").save_pretrained(folder, safe_serialization=True)

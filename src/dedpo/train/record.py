@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections import deque
@@ -28,7 +29,9 @@ class Record:
         rows: the measurements of every step so far, an interrupted run's included.
     """
 
-    def __init__(self, rows: list[dict[str, float]], file: TextIO, advance: Advance, trackers: Any, pairs: int) -> None:
+    def __init__(
+        self, rows: list[dict[str, float | None]], file: TextIO, advance: Advance, trackers: Any, pairs: int
+    ) -> None:
         self.rows = rows
         self._file, self._advance, self._trackers, self._pairs = file, advance, trackers, pairs
         self._times = deque([time.perf_counter()], maxlen=RECENT + 1)
@@ -37,11 +40,13 @@ class Record:
         """Take up one step.
 
         Args:
-            measured: numbers that are the same whenever the run is repeated.
+            measured: numbers that are the same whenever the run is repeated; what is not finite is written as null.
             beside: others, such as peak memory: for the trackers alone.
         """
-        self.rows.append(dict(measured))
-        self._file.write(json.dumps(measured) + "\n")
+        # JSON has no NaN.
+        row = {name: value if math.isfinite(value) else None for name, value in measured.items()}
+        self.rows.append(row)
+        self._file.write(json.dumps(row, allow_nan=False) + "\n")
         self._file.flush()
         speed = self._speed()
         self._trackers.log(int(measured["step"]), {**measured, **(beside or {}), "pairs_per_second": speed})
@@ -85,7 +90,7 @@ def recording(folder: Path, config: TrainConfig, run: str, settings: Mapping[str
         trackers.close()
 
 
-def _cut_back(path: Path, done: int) -> list[dict[str, float]]:
+def _cut_back(path: Path, done: int) -> list[dict[str, float | None]]:
     lines: Sequence[str] = path.read_text(encoding="utf-8").splitlines()[:done] if path.is_file() else []
     if len(lines) < done:
         raise UserError(

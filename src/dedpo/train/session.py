@@ -35,7 +35,7 @@ class Outcome:
         warnings: of the run, a line each.
     """
 
-    measured: dict[str, float]
+    measured: dict[str, float | None]
     steps: int
     best_step: int | None = None
     weights: dict[str, Tensor] | None = None
@@ -85,6 +85,8 @@ def train(
                     f"stopped by SIGTERM after step {done} of {config.steps}; start again to go on from there",
                 )
                 raise SystemExit(launch.TERMINATED)
+    if trainer.skipped_steps >= done:
+        raise UserError(f"training: none of {done} steps had a finite loss and gradient; {trainer.remedy(done)}")
     return _outcome(config.early_stop is not None, folder, watch, account, done)
 
 
@@ -95,6 +97,8 @@ def _look(
     config, accelerator, warned = trainer.config, trainer.accelerator, len(watch.warnings)
     step = int(measured["step"])
     watch.stepped(step, measured["mean_abs_logit"])
+    if trainer.bad_steps:
+        watch.skipped(step)
     is_due = (step + 1) % config.evaluate_every == 0 or step + 1 == config.steps or watch.stopped is not None
     if is_due:
         measured |= trainer.evaluate()

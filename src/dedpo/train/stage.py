@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dedpo import origin
+from dedpo import adapter_files, origin
 from dedpo.errors import UserError
 from dedpo.manifest import input_hashes, output_folder, write_json, write_text
 from dedpo.sections import TrainConfig
@@ -20,6 +20,7 @@ from dedpo.train import launch
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from dedpo.train.cache import Cache
     from dedpo.train.loop import Trainer, TrainingSet
     from dedpo.train.session import Outcome
     from dedpo.train.validation import Validation
@@ -108,6 +109,7 @@ def run(
 def _work(job: _Job) -> dict[str, Any]:
     """What each rank does."""
     # Heavy imports wait until a training really starts.
+    from dedpo import diffusion
     from dedpo.train import diagnostics, policy, session, store
     from dedpo.train.loop import Trainer
 
@@ -115,6 +117,11 @@ def _work(job: _Job) -> dict[str, Any]:
     share = job.config.batch_size // accelerator.num_processes
     with _folder(job, accelerator) as partial, launch.memory_errors(job.config.micro_batch or share):
         pipeline, cache, validation = _prepare(job, accelerator, partial)
+        identity = diffusion.identity(job.config.base, pipeline) if job.config.lora else {}
+        notes = _notes(cache, pipeline)
+        if accelerator.is_main_process:
+            for note in notes:
+                print(f"warning: {note}", file=sys.stderr, flush=True)  # noqa: T201
         data = store.training_set(job.targets, cache.row, cache.set_aside)
         if data.objective == "self_training_split":
             data = _annotated(job, accelerator, pipeline, cache, data, partial)
@@ -126,8 +133,9 @@ def _work(job: _Job) -> dict[str, Any]:
         with trainer.averaged():
             weights = trainer.networks.weights()
             if accelerator.is_main_process:
-                policy.save(pipeline, outcome.weights or weights, job.config, partial)
-                metrics = _write_account(job, trainer, outcome, partial)
+                weights = outcome.weights or weights
+                policy.save(pipeline, weights, job.config, partial, resolution=cache.resolution, identity=identity)
+                metrics = _write_account(job, trainer, outcome, notes, partial)
         accelerator.wait_for_everyone()
     accelerator.end_training()
     return metrics | (diagnostics.memory() if metrics else {})
@@ -186,11 +194,17 @@ def _prepare(job: _Job, accelerator: Accelerator, partial: Path) -> tuple[Any, A
 
     config = job.config
     pipeline = diffusion.load(config.base, "train.base", variant=config.variant, vae=config.vae)
+    side = config.resolution or diffusion.side(pipeline, f"train.base: {config.base}")
+    if broken := [name for name in diffusion.broken_weights(pipeline) if name.startswith("unet.")]:
+        raise UserError(
+            f"train.base: {config.base}: {len(broken)} of its weights are not finite, such as {broken[0]}; fetch the "
+            "model again"
+        )
     pipeline.to(accelerator.device)
-    cache = open_or_build(job.cache, job.pairs, pipeline, config.resolution, job.max_pixels, flip=config.flip)
+    cache = open_or_build(job.cache, job.pairs, pipeline, side, job.max_pixels, flip=config.flip)
     prompts, validation = config.validation_prompts, None
     if prompts:
-        validation = Validation(pipeline, prompts, config.resolution, partial / "validation")
+        validation = Validation(pipeline, prompts, side, partial / "validation")
     # Their work is done, and training needs the room; only pictures on the way need the VAE.
     for name in ("text_encoder", "text_encoder_2", *(() if validation else ("vae",))):
         if (encoder := getattr(pipeline, name, None)) is not None:
@@ -216,7 +230,37 @@ def _annotated(
     return filled
 
 
-def _write_account(job: _Job, trainer: Trainer, outcome: Outcome, partial: Path) -> dict[str, Any]:
+def _skips(trainer: Trainer, outcome: Outcome) -> list[str]:
+    count = trainer.skipped_steps
+    return [f"{count} of {outcome.steps} steps were skipped: loss or gradient was not finite."] if count else []
+
+
+def _notes(cache: Cache, pipeline: Any) -> list[str]:
+    """What a person should know of the squares that are trained on, a line each."""
+    from dedpo import diffusion
+
+    notes, pairs = [], len(cache.row)
+    try:
+        own = diffusion.side(pipeline, "train.base")
+    except UserError:
+        own = cache.resolution
+    if cache.resolution != own:
+        notes.append(
+            f"train.resolution: {cache.resolution} pixels, and the base model was made for {own}; it is drawn at "
+            f"{cache.resolution}, too"
+        )
+    if cache.enlarged:
+        notes.append(
+            f"{cache.enlarged} of {pairs} pairs have an image smaller than {cache.resolution} pixels: enlarged"
+        )
+    if cache.cropped:
+        notes.append(f"{cache.cropped} of {pairs} pairs have an image of which less than half is in the square")
+    return notes
+
+
+def _write_account(
+    job: _Job, trainer: Trainer, outcome: Outcome, notes: Sequence[str], partial: Path
+) -> dict[str, Any]:
     """Write metrics.json and the model card; return the metrics."""
     from dedpo.train.card import model_card
     from dedpo.train.diagnostics import outside_unit_interval
@@ -224,12 +268,16 @@ def _write_account(job: _Job, trainer: Trainer, outcome: Outcome, partial: Path)
 
     data, cache = trainer.data, trainer.cache
     metrics = {
-        **{k: v for k, v in outcome.measured.items() if k != "step" and math.isfinite(v)},
+        **{k: v for k, v in outcome.measured.items() if k != "step"},
         "steps": outcome.steps,
+        "skipped_steps": trainer.skipped_steps,
+        "resolution": cache.resolution,
         "best_step": outcome.best_step,
         "pairs": len(data.pair_ids),
         "held_out_pairs": len(trainer.held_out.pair_ids),
         "pairs_set_aside": len(cache.set_aside),
+        "pairs_enlarged": cache.enlarged,
+        "pairs_cropped": cache.cropped,
         "prompts_cut_at_token_limit": cache.cut,
         "targets_outside_unit_interval": outside_unit_interval(data.a, data.b),
     }
@@ -239,8 +287,9 @@ def _write_account(job: _Job, trainer: Trainer, outcome: Outcome, partial: Path)
         targets=read_targets(job.targets),
         metrics=metrics,
         inputs=input_hashes(partial),
+        bases=adapter_files.bases(job.config.base),
         stopped=outcome.stopped,
-        warnings=outcome.warnings,
+        warnings=[*notes, *outcome.warnings, *_skips(trainer, outcome)],
     )
     write_json(partial / "metrics.json", metrics)
     write_text(partial / "README.md", card)

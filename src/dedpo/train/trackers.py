@@ -40,7 +40,7 @@ class Trackers:
         folder: Path,
         run: str,
         settings: Mapping[str, Any],
-        rows: Sequence[Mapping[str, float]],
+        rows: Sequence[Mapping[str, float | None]],
     ) -> None:
         """
         Args:
@@ -71,7 +71,7 @@ class Trackers:
             if name == "dvclive":
                 # Its files do not know a second start: steps after the last checkpoint would stand in them twice.
                 for row in rows:
-                    tracker.log(_numbers(row), step=int(row["step"]))
+                    tracker.log(_numbers(row), step=int(row["step"] or 0))
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Send the finite ones of the values that belong to step number `step` (from 0)."""
@@ -150,8 +150,8 @@ def _ids(folder: Path) -> dict[str, str]:
     return found
 
 
-def _numbers(values: Mapping[str, float]) -> dict[str, float]:
-    return {k: v for k, v in values.items() if k != "step" and math.isfinite(v)}
+def _numbers(values: Mapping[str, float | None]) -> dict[str, float]:
+    return {k: v for k, v in values.items() if k != "step" and v is not None and math.isfinite(v)}
 
 
 def _line(error: Exception) -> str:

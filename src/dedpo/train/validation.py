@@ -9,11 +9,10 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from diffusers import DPMSolverMultistepScheduler
 from PIL import Image
 from torch import Tensor
 
-from dedpo import disk
+from dedpo import disk, drawing
 from dedpo.rng import generator
 
 # The paper's sampling: DPM-Solver++, 20 steps, guidance 7.5.
@@ -38,8 +37,10 @@ class Validation:
             side: of the pictures in pixels.
         """
         self._pipeline, self._side, self._folder, self._device = pipeline, side, folder, pipeline.vae.device
-        self._scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
-        self._inputs = [_encoded(pipeline, prompt) | {"latents": self._noise(prompt)} for prompt in prompts]
+        self._scheduler = drawing.scheduler(pipeline)
+        self._inputs = [
+            (drawing.encode(pipeline, prompt, self._device, guided=True), self._noise(prompt)) for prompt in prompts
+        ]
 
     def _noise(self, prompt: str) -> Tensor:
         vae = self._pipeline.vae
@@ -75,7 +76,7 @@ class Validation:
         """The policy's pictures side by side, uint8 (tile, prompts × tile, 3); black where not finite."""
         with self._parts(unet):
             with autocast:
-                latents = [self._latents(inputs) for inputs in self._inputs]
+                latents = [self._latents(*inputs) for inputs in self._inputs]
             return np.concatenate([self._tile(x) for x in latents], axis=1)
 
     @contextmanager
@@ -95,40 +96,15 @@ class Validation:
             for name, part in kept.items():
                 setattr(pipeline, name, part)
 
-    def _latents(self, inputs: dict[str, Tensor]) -> Tensor:
+    def _latents(self, encoded: dict[str, Tensor], noise: Tensor) -> Tensor:
         """One prompt at a time: memory does not grow with their number."""
-        found: Tensor = self._pipeline(
-            **inputs,
-            height=self._side,
-            width=self._side,
-            num_inference_steps=STEPS,
-            guidance_scale=GUIDANCE,
-            output_type="latent",
-        ).images
-        return found
+        return drawing.latents(self._pipeline, encoded, noise, self._side, STEPS, GUIDANCE)[0]
 
     def _tile(self, latents: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        vae = self._pipeline.vae
-        with torch.autocast(vae.device.type, enabled=False):
-            decoded = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor, return_dict=False)[0]
-        pixels = torch.nan_to_num(decoded[0] / 2 + 0.5).clamp(0, 1).permute(1, 2, 0).float().cpu().numpy()
+        pixels = torch.nan_to_num(drawing.decode(self._pipeline.vae, latents)).clamp(0, 1).numpy()
         picture = Image.fromarray(np.rint(pixels * 255).astype(np.uint8))
         side = min(self._side, LARGEST_TILE)
         return np.asarray(picture.resize((side, side), Image.Resampling.LANCZOS))
-
-
-def _encoded(pipeline: Any, prompt: str) -> dict[str, Tensor]:
-    """The prompt's embeddings and the empty prompt's, as the pipeline's arguments."""
-    with torch.no_grad():
-        found = pipeline.encode_prompt(
-            prompt,
-            device=pipeline.vae.device,
-            num_images_per_prompt=1,
-            do_classifier_free_guidance=True,
-            negative_prompt="",
-        )
-    names = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
-    return dict(zip(names, found, strict=False))
 
 
 def _save(array: np.ndarray[Any, np.dtype[np.uint8]], path: Path) -> None:
