@@ -261,7 +261,7 @@ class SampleConfig(Section):
     vae: str | None = None
     """Another VAE (folder or hub id) for every model; null: train.vae, else each one's own."""
     batch_size: int = Field(8, ge=1)
-    """Pictures at a time on a GPU, where another number may change last bits; the CPU draws one by one."""
+    """Pictures at a time on a GPU, where another number may change last bits; the CPU takes 16 whatever this is."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from dedpo import config as settings
 from dedpo import diffusion, images, tables
 from dedpo.errors import UserError
 from dedpo.manifest import read_manifest
@@ -227,6 +228,51 @@ def test_a_diverged_model_is_named(models: dict[str, str], config: SampleConfig,
     pipeline.save_pretrained(tmp_path / "nan")
     with pytest.raises(UserError, match=r"model 'dedpo-1' .*not finite"):
         stage.run(config, models={"dedpo-1": str(tmp_path / "nan")}, out=tmp_path / "out")
+
+
+def test_a_broken_reference_is_not_told_to_train(models: dict[str, str], config: SampleConfig, tmp_path: Path) -> None:
+    pipeline = diffusion.load(models["reference"], "here")
+    with torch.no_grad():
+        pipeline.vae.decoder.conv_out.weight[0, 0, 0, 0] = torch.inf
+    pipeline.save_pretrained(tmp_path / "broken")
+    told = r"such as vae.decoder.conv_out.weight: fetch the base model again$"
+    with pytest.raises(UserError, match=told):
+        stage.run(config, models={"reference": str(tmp_path / "broken")}, out=tmp_path / "out")
+
+
+def test_it_is_drawn_at_the_size_that_was_trained(models: dict[str, str], config: SampleConfig, tmp_path: Path) -> None:
+    trained = settings.check({"train": {"resolution": 32, "precision": "bf16", "variant": "fp16", "vae": "v"}}, "here")
+    told = trained.sample
+    assert (told.resolution, told.precision, told.variant, told.vae) == (32, "bf16", "fp16", "v")
+    own = settings.check(
+        {"train": {"resolution": 32, "precision": "bf16"}, "sample": {"resolution": 16}}, "here"
+    ).sample
+    assert (own.resolution, own.precision, own.variant) == (16, "bf16", None)
+    large = config.model_copy(update={"resolution": 32})
+    stage.run(large, models=models, out=tmp_path / "samples")
+    found = {
+        picture.shape for model in models for picture in pixels(tmp_path / f"samples/samples-{model}.parquet").values()
+    }
+    assert found == {(32, 32, 3)}
+
+
+def test_models_of_different_sizes_are_not_compared(
+    models: dict[str, str], config: SampleConfig, tmp_path: Path
+) -> None:
+    pipeline = diffusion.load(models["dedpo-0"], "here")
+    pipeline.unet.register_to_config(sample_size=16)
+    pipeline.save_pretrained(tmp_path / "large")
+    both = {"reference": models["reference"], "dedpo-0": str(tmp_path / "large")}
+    with pytest.raises(UserError, match="'reference' 16 pixels and 'dedpo-0' 32 pixels .* set sample.resolution"):
+        stage.run(config, models=both, out=tmp_path / "out")
+
+
+def test_the_references_files_of_half_precision_are_found(
+    models: dict[str, str], config: SampleConfig, tmp_path: Path
+) -> None:
+    diffusion.load(models["reference"], "here").to(torch.float16).save_pretrained(tmp_path / "half", variant="fp16")
+    half = config.model_copy(update={"variant": "fp16"})
+    stage.run(half, models={"reference": str(tmp_path / "half"), "sft-0": models["sft-0"]}, out=tmp_path / "samples")
 
 
 def test_a_missing_policy_is_found_before_anything_is_sampled(
