@@ -54,7 +54,7 @@ def kept(shard: Path, mark: str | None, requests: Sequence[Request]) -> list[Req
     except UserError:  # damaged: what it held is drawn again
         return []
     drawn = {(row["prompt"], row["seed"]) for row in rows}
-    return [request for request in requests if request in drawn]
+    return [request for request in requests if tuple(request) in drawn]
 
 
 def read(shard: Path, requests: Collection[Request]) -> dict[tuple[str, int], bytes]:

@@ -17,6 +17,19 @@ LARGE_LOGIT: Final = 20.0
 RISES: Final = 3
 
 
+def remedy(is_untouched: bool, precision: str) -> str:
+    """What to do about steps that were not finite.
+
+    Args:
+        is_untouched: no step was good so far, so policy and reference are still the same model.
+        precision: of `train.precision`.
+    """
+    if not is_untouched:
+        return "lower train.learning_rate or train.beta, or set train.guard=5"
+    half = ", set train.precision=fp32" if precision != "fp32" else ""
+    return f"no step was taken, so it is the base model that gives no numbers{half}, or fetch it again"
+
+
 @dataclass
 class Watch:
     """Follows a run's logits and its held-out NLL.

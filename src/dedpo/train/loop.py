@@ -24,6 +24,7 @@ from dedpo.train.average import Average
 from dedpo.train.batches import Batch, Sampler
 from dedpo.train.cache import Cache
 from dedpo.train.draws import draw
+from dedpo.train.early import remedy
 from dedpo.train.networks import Inputs, Networks
 from dedpo.train.objective import exponents, logit, pair_loss, robust, tilt
 from dedpo.train.optim import learning_rate, make_optimizer
@@ -216,19 +217,11 @@ class Trainer:
     def _count_bad_step(self, number: int, measured: dict[str, float]) -> None:
         self.bad_steps += 1
         if self.bad_steps >= self.config.max_bad_steps:
+            advice = remedy(self.skipped_steps > number, self.config.precision)
             raise UserError(
                 f"training step {number}: loss {measured['loss']}, gradient norm {measured['gradient_norm']}, "
-                f"not finite {self.bad_steps} times in a row; {self.remedy(number + 1)} (the last good checkpoint is "
-                "kept)"
+                f"not finite {self.bad_steps} times in a row; {advice} (the last good checkpoint is kept)"
             )
-
-    def remedy(self, steps_done: int) -> str:
-        """What to do about steps that were not finite."""
-        if self.skipped_steps < steps_done:
-            return "lower train.learning_rate or train.beta, or set train.guard=5"
-        # Policy and reference are still the same model.
-        half = ", set train.precision=fp32" if self.config.precision != "fp32" else ""
-        return f"no step was taken, so it is the base model that gives no numbers{half}, or fetch it again"
 
     def _synthetic(self, part: Batch, pair_ids: Sequence[str]) -> Tensor:
         """ĝ of a self-training step, shape (batch,)."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dedpo.errors import UserError
 from dedpo.train import checkpoint, diagnostics, launch
-from dedpo.train.early import Watch
+from dedpo.train.early import Watch, remedy
 from dedpo.train.loop import Trainer
 from dedpo.train.record import Record, recording
 from dedpo.train.validation import Validation
@@ -86,7 +86,9 @@ def train(
                 )
                 raise SystemExit(launch.TERMINATED)
     if trainer.skipped_steps >= done:
-        raise UserError(f"training: none of {done} steps had a finite loss and gradient; {trainer.remedy(done)}")
+        raise UserError(
+            f"training: none of {done} steps had a finite loss and gradient; {remedy(True, config.precision)}"
+        )
     return _outcome(config.early_stop is not None, folder, watch, account, done)
 
 
