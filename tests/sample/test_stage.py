@@ -89,9 +89,9 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     load = sampler.load
 
-    def noted(model: str, place: str, device: torch.device, vae: str | None) -> object:
+    def noted(model: str, place: str, device: torch.device, **options: str | None) -> object:
         found.append(model)
-        return load(model, place, device, vae)
+        return load(model, place, device, **options)
 
     monkeypatch.setattr(sampler, "load", noted)
     return found
@@ -130,16 +130,13 @@ def test_a_policy_that_was_trained_anew_is_drawn_anew(
         np.testing.assert_array_equal(picture, found["sft-0"][key])
 
 
-def test_prompts_after_the_others_leave_full_batches(
-    models: dict[str, str], config: SampleConfig, tmp_path: Path
-) -> None:
+def test_only_prompts_that_are_new_are_drawn(models: dict[str, str], config: SampleConfig, tmp_path: Path) -> None:
     one = {"reference": models["reference"]}
     stage.run(config, models=one, out=tmp_path / "a")
     path = Path(config.prompts)
-    path.write_text(f"{path.read_text()}one more\nand another\n")
+    path.write_text(f"one more\n{path.read_text()}and another\n")
     summary = stage.run(config, models=one, out=tmp_path / "a")
-    # Batches of 4: of 6 pictures the first 4 stay, and the other 2 are drawn with the 4 new ones.
-    assert (summary["drawn"], summary["carried_over"]) == (6, 4)
+    assert (summary["drawn"], summary["carried_over"]) == (4, 6)
     stage.run(config, models=one, out=tmp_path / "anew")
     assert shards(tmp_path / "a") == shards(tmp_path / "anew")
 
@@ -150,13 +147,13 @@ def test_what_a_killed_run_has_drawn_outlives_another_request(
     few = {name: models[name] for name in ("reference", "dedpo-0")}
     load = sampler.load
     with monkeypatch.context() as patch:
-        patch.setattr(sampler, "load", lambda m, *a: load(m, *a) if m != models["dedpo-0"] else 1 / 0)
+        patch.setattr(sampler, "load", lambda m, *a, **k: load(m, *a, **k) if m != models["dedpo-0"] else 1 / 0)
         with pytest.raises(ZeroDivisionError):
             stage.run(config, models=few, out=tmp_path / "a")
     assert stage.run(config, models=models, out=tmp_path / "a")["carried_over"] == 6
 
 
-@pytest.mark.parametrize("change", [{"steps": 3}, {"guidance": 1.0}, {"batch_size": 3}, {"vae": True}])
+@pytest.mark.parametrize("change", [{"steps": 3}, {"guidance": 1.0}, {"precision": "bf16"}, {"vae": True}])
 def test_other_settings_begin_anew(
     change: dict[str, object], models: dict[str, str], config: SampleConfig, tmp_path: Path
 ) -> None:

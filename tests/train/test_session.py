@@ -120,7 +120,7 @@ def test_a_run_that_was_killed_after_it_had_stopped_does_not_go_on(
     settings: dict[str, Any] = {"steps": 40, "evaluate_every": 1, "learning_rate": 3e-3, "early_stop": 2}
     quiet = _train(work, sd, tmp_path / "quiet", **settings)
 
-    def killed(*arguments: object) -> None:
+    def killed(*arguments: object, **more: object) -> None:
         raise RuntimeError("killed")
 
     with monkeypatch.context() as patch:
