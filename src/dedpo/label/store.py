@@ -18,9 +18,8 @@ class Answer:
     """What came of one question: a probability or an error.
 
     `order` is '01' (image_0 shown first) or '10'; `p` is P(image_1 preferred) in either, and `on_answer_mass` the
-    probability that the annotator put on its two choices together (None without logprobs, and where a constraint made it
-    1); `attempts` counts the HTTP
-    requests of the asking that gave this answer.
+    probability that the annotator put on its two choices together (None without logprobs, and where a constraint has
+    made it 1); `attempts` counts the HTTP requests of the asking that gave this answer.
     """
 
     pair_id: str
