@@ -9,6 +9,7 @@ import pyarrow as pa
 from PIL import Image
 
 from dedpo import images, tables
+from dedpo.hashes import RUN
 from dedpo.rng import generator
 from dedpo.sections import Arm, TargetsConfig
 from dedpo.targets import stage as targets
@@ -18,6 +19,12 @@ from dedpo.world.prompts import prompts_of
 from dedpo.world.render import render
 
 BASE = Path(__file__).parent.parent / "models" / "shapes-sd"
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """The files of an output but the record of its run: what must be the same when the same is made again."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != RUN]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def write_tables(work: Path, n: int = 40, n_labelled: int = 10, n_holdout: int = 6) -> None:

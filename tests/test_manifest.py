@@ -299,3 +299,38 @@ def test_json_is_readable_sorted_and_leaves_no_temporary_file(tmp_path):
     assert json.loads(text) == {"a": str(tmp_path), "λ": 0.5}
     assert text.index('"a"') < text.index('"λ"')
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+# what varies
+
+
+def test_the_same_again_has_the_same_manifest_whenever_and_on_whatever_commit(tmp_path, monkeypatch):
+    source = tmp_path / "in.txt"
+    source.write_text("x")
+    clock = iter([0.0, 1.5, 100.0, 107.25])
+    monkeypatch.setattr(manifest.time, "time", lambda: next(clock))
+    found = []
+    for commit in ("a" * 40, "b" * 40 + "+changes"):
+        monkeypatch.setattr(manifest.origin, "git_commit", lambda commit=commit: commit)
+        make(tmp_path / "out", config={"k": 1}, inputs={"source": source})
+        found.append((tmp_path / "out" / "manifest.json").read_bytes())
+        assert read_manifest(tmp_path / "out")["git_commit"] == commit
+    assert found[0] == found[1]
+    assert read_manifest(tmp_path / "out")["seconds"] == 7.25
+
+
+def test_what_a_stage_notes_of_its_run_stands_beside_the_manifest(tmp_path):
+    with output_folder(tmp_path / "out", stage="toy", config={}, inputs={}) as partial:
+        manifest.note_run(partial, {"asked": 7})
+    assert "asked" not in json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert read_manifest(tmp_path / "out")["asked"] == 7
+
+
+def test_an_output_whose_run_nobody_recorded_is_whole(tmp_path):
+    """As in a clone: DVC neither hashes nor pushes the record."""
+    make(tmp_path / "out")
+    before = fingerprint(tmp_path / "out")
+    (tmp_path / "out" / "manifest.run.json").unlink()
+    assert fingerprint(tmp_path / "out") == before
+    assert "seconds" not in read_manifest(tmp_path / "out")
+    make(tmp_path / "out")

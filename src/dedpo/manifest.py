@@ -113,10 +113,15 @@ _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _LOCKED: Final = (errno.EROFS, errno.EBUSY)
 
 
+def note_run(partial: Path, facts: Mapping[str, Any]) -> None:
+    """Put what differs when the same is done again, such as what it cost, into the record of the run in `partial`."""
+    write_json(partial / hashes.RUN, dict(facts))
+
+
 def _finish(partial: Path, manifest: Mapping[str, Any], run: Mapping[str, Any]) -> None:
     outputs = hashes.content(partial, hashes.fresh)
     disk.sync_folder(partial, (partial / name for name in outputs))
-    write_json(partial / hashes.RUN, run)
+    write_json(partial / hashes.RUN, origin.read_json(partial / hashes.RUN) | dict(run))
     write_json(partial / MANIFEST, {**manifest, "outputs": outputs})
 
 

@@ -22,6 +22,7 @@ from dedpo.sections import BiasConfig
 from dedpo.world.annotators import biased_vlm, random_flips
 from dedpo.world.render import SIZE
 from tests.bias import world_tables
+from tests.fixtures import content
 
 
 def config(root: Path, **changes: Any) -> BiasConfig:
@@ -71,6 +72,15 @@ def test_every_file_is_written_and_the_run_is_in_the_workspace(biased: tuple[Pat
     assert "painting" in (root / "out/bias.html").read_text(encoding="utf-8")
     assert (root / "out/evidently.html").stat().st_size > 1e6
     assert len(list((root / "workspace").glob("*/snapshots/*.json"))) == 1
+
+
+def test_the_same_again_is_the_same_to_the_byte(finished: tuple[Path, dict[str, Path]], tmp_path: Path) -> None:
+    """Or DVC would have to run again whatever depends on it."""
+    found = []
+    for _ in range(2):
+        stage.run(config(tmp_path), **finished[1], out=tmp_path / "out")
+        found.append(content(tmp_path / "out"))
+    assert found[0] == found[1]
 
 
 def test_the_lean_to_the_first_image_is_seen(biased: tuple[Path, dict[str, Any]]) -> None:

@@ -15,6 +15,7 @@ from dedpo import images, tables
 from dedpo.judge import stage, templates
 from dedpo.store import log_folder
 from dedpo.world.render import Images, render
+from tests.fixtures import content
 from tests.judge.server import opinion, scripted, writes
 from tests.judge.test_stage import ASKED, MODELS, N, _environment, drawn, settings, verdicts  # noqa: F401
 
@@ -54,6 +55,10 @@ def test_another_address_or_price_asks_nothing(
     out = tmp_path / "verdicts"
     asked, first = judge(samples, out)
     before = (out / "verdicts.parquet").read_bytes()
+    whole = content(out)
+    judge(samples, out)
+    changed = {name for name, data in content(out).items() if whole[name] != data}
+    assert not changed - {"manifest.json"}, "the address of the server alone is another"
     assert (asked, first["carried_over"], first["dollars_this_run"]) == (2 * N, 0, first["dollars"])
     asked, second = judge(samples, out, price_input=0.6, price_output=5.0, concurrency=1, max_retries=0, timeout=9.0)
     assert (asked, second["carried_over"], second["dollars_this_run"]) == (0, 2 * N, 0)

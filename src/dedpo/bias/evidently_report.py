@@ -7,6 +7,7 @@ data into the page's script, so no prompt gets in here, and of words only letter
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from abc import ABC
 from pathlib import Path
@@ -38,6 +39,10 @@ from dedpo.stats.agreement import choices, confusion, kappa
 Facts = dict[str, Any]
 PROJECT: Final = "dedpo annotator bias"
 _EMPTY: Final = "<!doctype html><title>dedpo bias</title><p>No pair has both a human's and the annotator's preference."
+# Of the page and of its widgets, as Evidently writes them.
+_NAMES: Final = re.compile(
+    r'(?:(?<=var metric_)|(?<="id": "))(?:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})'
+)
 FOLLOWED: Final = 5  # flagged words with a chart over runs
 
 
@@ -165,8 +170,15 @@ def write(opinions: Opinions, facts: Facts, page: Path) -> Run | None:
         warnings.simplefilter("ignore")
         snapshot = Report(metrics).run(pairs, None)
         snapshot.save_html(str(page))
-        write_text(page, page.read_text(encoding="utf-8"))
+        write_text(page, _steady(page.read_text(encoding="utf-8")))
     return Run(snapshot, words)
+
+
+def _steady(html: str) -> str:
+    """The page with its parts numbered: Evidently draws their names anew each time, and the gate depends on it."""
+    for i, name in enumerate(dict.fromkeys(_NAMES.findall(html))):
+        html = html.replace(name, f"{i:0{len(name)}x}")
+    return html
 
 
 def _table(opinions: Opinions, facts: Facts, words: list[str]) -> pd.DataFrame:

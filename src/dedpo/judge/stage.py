@@ -13,7 +13,7 @@ from dedpo.judge import cost, table
 from dedpo.judge.comparisons import Comparison, choose
 from dedpo.judge.store import Answer, Store, read_cells, read_pictures, read_prompts, shown
 from dedpo.judge.templates import NAME, SCHEMA, SYSTEM, parts
-from dedpo.manifest import output_folder, write_json, write_text
+from dedpo.manifest import note_run, output_folder, write_json, write_text
 from dedpo.progress import Advance, note, progress
 from dedpo.sections import JudgeConfig
 from dedpo.store import Log, adopt, finished_answers, log_folder, log_name
@@ -81,11 +81,14 @@ def run(
             store.write(partial, sorted(store.answers))
         answers = [store.answers[question,] for question in questions]
         verdicts = table.verdicts(config.model, comparisons, answers)
-        summary = table.summary(config, models, verdicts, answers) | {"asked": store.asked, "carried_over": kept}
-        summary |= table.spent(config, before, table.usage(store.answers.values()))
+        summary = table.summary(config, models, verdicts, answers)
+        after = table.usage(store.answers.values())
+        summary |= table.spent(config, after)
+        run = {"asked": store.asked, "carried_over": kept, "dollars_this_run": table.added(config, before, after)}
         tables.write(verdicts, tables.VERDICTS, partial / "verdicts.parquet")
         write_json(partial / "summary.json", summary)
-    return summary
+        note_run(partial, run)
+    return summary | run
 
 
 def _log_name(config: JudgeConfig) -> str:

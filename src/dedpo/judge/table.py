@@ -70,8 +70,11 @@ def usage(answers: Iterable[Answer]) -> Usage:
     return Usage(*(sum(column) for column in zip(*taken, strict=True))) if taken else Usage(0, 0, 0)
 
 
-def spent(config: JudgeConfig, before: Usage, after: Usage) -> dict[str, Any]:
-    """What the verdicts took, in whichever run, with the dollars of this run alone beside the whole."""
-    now = cost.dollars(config, after.input_tokens - before.input_tokens, after.output_tokens - before.output_tokens)
-    whole = cost.dollars(config, after.input_tokens, after.output_tokens)
-    return after._asdict() | {"dollars": whole, "dollars_this_run": now}
+def spent(config: JudgeConfig, used: Usage) -> dict[str, Any]:
+    """What the verdicts took, in whichever run."""
+    return used._asdict() | {"dollars": cost.dollars(config, used.input_tokens, used.output_tokens)}
+
+
+def added(config: JudgeConfig, before: Usage, after: Usage) -> float | None:
+    """The dollars of this run alone."""
+    return cost.dollars(config, after.input_tokens - before.input_tokens, after.output_tokens - before.output_tokens)

@@ -21,9 +21,9 @@ from dedpo.label.dialect import HOW
 from dedpo.label.fatal import UNREAD_REMEDY
 from dedpo.label.looking import blindness
 from dedpo.label.store import WITHDRAWN, Answer, Store
-from dedpo.label.table import ORDERS, failures, labels, summary
+from dedpo.label.table import ORDERS, effort, failures, labels, summary
 from dedpo.label.templates import Message, Template, messages, template
-from dedpo.manifest import output_folder, write_json
+from dedpo.manifest import note_run, output_folder, read_manifest, write_json
 from dedpo.progress import Advance, note, progress
 from dedpo.sections import LabelConfig
 from dedpo.store import Log, adopt, finished_answers, log_folder, log_name
@@ -174,14 +174,15 @@ def merge(config: LabelConfig, *, parts: Sequence[Path], pairs: Path, out: Path)
         left = [path for part in parts for path in _left_in(part, config)]
         with Store(Log(partial, _log_name(config)), also=left) as store:
             store.write(partial, sorted(store.answers))
-        return _write(table, failed, sum(found["asked"] for found in counts), partial)
+        return _write(table, failed, sum(read_manifest(part).get("asked", 0) for part in parts), partial)
 
 
 def _write(table: pa.Table, failed: Counter[str], asked: int, folder: Path) -> dict[str, Any]:
-    facts = summary(table, failed, asked)
+    facts, run = summary(table, failed), effort(table, asked)
     tables.write(table, tables.LABELS, folder / LABELS)
     write_json(folder / SUMMARY, facts)
-    return facts
+    note_run(folder, run)
+    return facts | run
 
 
 def _files(pairs: Path, names: Sequence[str] | None) -> list[Path]:

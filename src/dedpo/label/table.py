@@ -45,20 +45,19 @@ def failures(answers: Mapping[tuple[str, str], Answer]) -> Counter[str]:
     return Counter(reason(a.error) for a in answers.values() if a.error is not None)
 
 
-def summary(table: pa.Table, failed: Counter[str], asked: int) -> dict[str, Any]:
-    """What summary.json holds of a labels table.
+def effort(table: pa.Table, asked: int) -> dict[str, int]:
+    """How many of the answers behind a table, two a pair, were asked for now, and kept from earlier runs."""
+    return {"asked": asked, "carried_over": len(ORDERS) * table.num_rows - asked}
 
-    Args:
-        asked: how many of its answers, two a pair, were asked for now; the others were kept from earlier runs.
-    """
+
+def summary(table: pa.Table, failed: Counter[str]) -> dict[str, Any]:
+    """What summary.json holds of a labels table."""
     rows = table.select(["preference", "p_order_01", "p_order_10", "on_answer_mass", "attempts"]).to_pylist()
     answered = [r for r in rows if r["preference"] is not None]
     masses = [r["on_answer_mass"] for r in answered if r["on_answer_mass"] is not None]
     return {
         "pairs": len(rows),
         "answered": len(answered),
-        "asked": asked,
-        "carried_over": len(ORDERS) * len(rows) - asked,
         # Of all askings that these labels come from, in earlier runs, too.
         "requests": sum(r["attempts"] for r in rows),
         "failures": dict(sorted(failed.items())),
