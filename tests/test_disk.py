@@ -2,49 +2,20 @@
 
 import errno
 import os
-from pathlib import Path
+from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
 from dedpo import disk, tables
 from dedpo.manifest import output_folder, write_json
 from dedpo.set_aside import write_csv
+from dedpo.store import Log, Store
+from dedpo.train import cache_entry
+from tests.disk_calls import calls, in_order  # noqa: F401 (a fixture)
 
 
-@pytest.fixture
-def calls(tmp_path, monkeypatch):
-    """What was done, in order: ('sync', path) and ('rename', to), relative to the test's folder."""
-    done, fsync, replace, rename = [], os.fsync, os.replace, Path.replace
-
-    def name(path):
-        return os.path.relpath(path, tmp_path)
-
-    def synced(descriptor):
-        done.append(("sync", name(os.readlink(f"/proc/self/fd/{descriptor}"))))
-        fsync(descriptor)
-
-    def replaced(source, target):
-        done.append(("rename", name(target)))
-        replace(source, target)
-
-    def renamed(source, target):
-        done.append(("rename", name(target)))
-        return rename(source, target)
-
-    monkeypatch.setattr(os, "fsync", synced)
-    monkeypatch.setattr(os, "replace", replaced)
-    monkeypatch.setattr(Path, "replace", renamed)
-    return done
-
-
-def in_order(calls, *expected):
-    """The expected calls happen in this order, whatever lies between."""
-    rest = iter(calls)
-    for call in expected:
-        assert call in rest, f"{call} is missing, or comes too early, in {calls}"
-
-
-def test_what_a_manifest_names_is_on_the_disk_before_it_and_it_before_its_folder(tmp_path, calls):
+def test_what_a_manifest_names_is_on_the_disk_before_it_and_it_before_its_folder(tmp_path, calls):  # noqa: F811
     with output_folder(tmp_path / "out", stage="toy", config={}, inputs={}) as partial:
         (partial / "inner").mkdir()
         (partial / "inner" / "b.bin").write_bytes(b"x")
@@ -62,7 +33,7 @@ def test_what_a_manifest_names_is_on_the_disk_before_it_and_it_before_its_folder
     )
 
 
-def test_a_shared_folder_is_no_longer_finished_before_it_is_changed(tmp_path, calls):
+def test_a_shared_folder_is_no_longer_finished_before_it_is_changed(tmp_path, calls):  # noqa: F811
     for _ in range(2):
         calls.clear()
         with output_folder(tmp_path / "out", stage="toy", config={}, inputs={}, shared=["a.txt"]) as partial:
@@ -78,7 +49,7 @@ def test_a_shared_folder_is_no_longer_finished_before_it_is_changed(tmp_path, ca
 
 
 @pytest.mark.parametrize("kind", ["json", "text", "table", "csv"])
-def test_a_whole_file_is_on_the_disk_before_its_name(tmp_path, calls, kind):
+def test_a_whole_file_is_on_the_disk_before_its_name(tmp_path, calls, kind):  # noqa: F811
     path = tmp_path / "file"
     if kind == "json":
         write_json(path, {"a": 1})
@@ -89,6 +60,38 @@ def test_a_whole_file_is_on_the_disk_before_its_name(tmp_path, calls, kind):
     else:
         write_csv(path, "row", [])
     in_order(calls, ("sync", ".file.tmp"), ("rename", "file"), ("sync", "."))
+
+
+@dataclass
+class Said:
+    question: int
+    error: None = None
+
+    @property
+    def key(self):
+        return (self.question,)
+
+
+def test_answers_are_on_the_disk_before_the_output_that_is_made_from_them(tmp_path, calls):  # noqa: F811
+    with (
+        output_folder(tmp_path / "out", stage="toy", config={}, inputs={}) as partial,
+        Store(Log(tmp_path / "out.answers", "vlm"), Said) as store,
+    ):
+        store.add(Said(1))
+        store.write(partial, store.answers)
+    manifest = ("rename", "out.partial/manifest.json")
+    in_order(calls, ("sync", "out.answers"), ("sync", "out.answers/vlm-0.jsonl"), manifest)
+    in_order(calls, ("sync", "out.partial/answers/vlm.jsonl"), manifest)
+
+
+def test_an_entry_of_the_cache_is_on_the_disk_before_its_name(tmp_path, calls):  # noqa: F811
+    with cache_entry.writing(tmp_path / "entry") as temporary:
+        name = temporary.name
+        cache_entry.write_rows(temporary / "latents.npy", iter([np.zeros(2, np.float32)]), (1, 2))
+        cache_entry.write_array(temporary / "text.npy", np.zeros((1, 2), np.float32))
+        cache_entry.write_index(temporary, cache_entry.Index())
+    for file in ("latents.npy", "text.npy", ".index.json.tmp"):
+        in_order(calls, ("sync", f"{name}/{file}"), ("sync", name), ("rename", "entry"), ("sync", "."))
 
 
 def test_a_folder_that_cannot_be_synced_is_let_be_and_a_broken_disk_is_not(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dedpo.errors import UserError
 from dedpo.sections import TrainConfig
 from dedpo.train import record, trackers
 
@@ -53,6 +54,19 @@ def test_a_resumed_run_has_each_step_once_and_knows_the_former_ones(tmp_path: Pa
     assert _steps(tmp_path) == [0, 1, 2, 3, 4]
     assert [row["step"] for row in second.rows] == [0, 1, 2, 3, 4]
     assert [row["step"] for row in opened[1].rows[:2]] == [0, 1]
+
+
+def test_lost_lines_are_not_taken_for_steps(tmp_path: Path, opened: list[_Trackers]) -> None:
+    """A disk that lied about what it had: with 2 lines of 3 steps, the best step could be any."""
+    for text in (None, "", "".join(f"{json.dumps(_row(step))}\n" for step in range(2))):
+        if text is not None:
+            (tmp_path / record.METRICS).write_text(text)
+        with (
+            pytest.raises(UserError, match=r"metrics.jsonl: \d lines, and the last checkpoint knows of 3 steps"),
+            record.recording(tmp_path, CONFIG, "dedpo-0", {}, 3),
+        ):
+            pass
+        assert (tmp_path / record.METRICS).exists() == (text is not None)
 
 
 def test_what_differs_between_repetitions_goes_to_the_trackers_alone(tmp_path: Path, opened: list[_Trackers]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from safetensors.numpy import load_file
 from dedpo.errors import UserError
 from dedpo.sections import LoraConfig, TrainConfig
 from dedpo.train import policy, stage
+from tests.disk_calls import calls, in_order  # noqa: F401 (a fixture)
 from tests.fixtures import write_tables, write_targets
 from tests.train.tiny import SIDE
 
@@ -69,6 +71,23 @@ def test_each_step_is_measured_and_each_evaluation_more(work: Path, sd: Path, tm
     kept = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert "peak_rss_mib" not in kept, "the folder is the same whenever it is made"
     assert found.items() >= kept.items()
+
+
+def test_what_a_checkpoint_knows_of_is_on_the_disk_before_it(
+    work: Path,
+    sd: Path,
+    tmp_path: Path,
+    calls: list[tuple[str, str]],  # noqa: F811
+) -> None:
+    _train(work, sd, tmp_path / "out", checkpoint_every=2, validation_prompts=STRIP[:1])
+    [errors] = (work / "cache").glob("*/reference/*-seed0")
+    known = [("sync", "out.partial/metrics.jsonl"), ("sync", os.path.relpath(errors, tmp_path))]
+    for step in (2, 4):
+        file, drawn = f"out.partial/.checkpoint-{step:08d}", f"out.partial/validation/step-{step:06d}.png"
+        saved = [("sync", f"{file}.tmp"), ("rename", f"{file}.pt"), ("sync", "out.partial")]
+        in_order(calls, ("rename", drawn), *known, *saved)
+        del calls[: calls.index(saved[1]) + 1]
+    in_order(calls, ("sync", "out.partial/metrics.jsonl"), ("rename", "out.partial/manifest.json"), ("rename", "out"))
 
 
 @pytest.mark.parametrize("lora", [None, LoraConfig(rank=2)])

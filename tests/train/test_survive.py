@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.fixtures import write_tables, write_targets
@@ -83,6 +85,30 @@ def test_sigterm_saves_and_exits_with_143(ranks: int, work: Path) -> None:
     assert metrics.read_text().count("\n") == steps
     done = train(work, train__processes=ranks)
     assert done.returncode == 0, done.stderr
+    _check(work, expected)
+
+
+@pytest.mark.parametrize("ranks", [1, TWO])
+def test_a_second_training_into_one_folder_is_told_and_the_first_goes_on(ranks: int, work: Path) -> None:
+    expected = undisturbed(work, ranks)
+    partial = policy(work).with_name("dedpo.partial")
+    first = start(work, train__processes=ranks)
+    wait_for_checkpoint(partial, first)
+    everyone = [first, *psutil.Process(first.pid).children(recursive=True)]
+    for process in everyone:  # so that it cannot end before the second has begun
+        process.send_signal(signal.SIGSTOP)
+    before = (partial / "metrics.jsonl").read_bytes()
+    second = train(work, train__processes=ranks)
+    assert second.returncode == 2, second.stderr
+    (line,) = second.stderr.strip().splitlines()
+    assert re.search(
+        r"policies/0/dedpo: process \d+ on \S+ has been writing there since .*; wait for it or stop it", line
+    )
+    assert (partial / "metrics.jsonl").read_bytes() == before
+    for process in everyone:
+        process.send_signal(signal.SIGCONT)
+    _, told = first.communicate(timeout=240)
+    assert first.returncode == 0, told
     _check(work, expected)
 
 
