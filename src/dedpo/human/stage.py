@@ -68,9 +68,9 @@ def select(config: SelectConfig, *, name: str, inputs: Inputs, human: Path) -> d
         )
     is_new = not folder.exists()
     if is_new:
-        project_store.ignore(human)
         _draw(config, name, inputs, folder)
     facts = store.facts(folder)
+    project_store.ignore(human)
     project_store.write(config.image_prefix, name, inputs.pairs, folder)
     shown = {key: facts[key] for key in _FACTS if key in facts}
     return {"round": name, "drawn": "now" if is_new else "earlier", **shown, "project": folder / PROJECT}

@@ -165,7 +165,7 @@ def merge(config: LabelConfig, *, parts: Sequence[Path], pairs: Path, out: Path)
         table = pa.concat_tables([_part(part, config) for part in parts]).combine_chunks()
         table = table.sort_by("pair_id")
         _check_complete(table.column("pair_id").to_pylist(), pair_ids)
-        counts = [records.read(part / SUMMARY, "label that part again", {"failures", "asked"}) for part in parts]
+        counts = [records.read(part / SUMMARY, "label that part again", {"failures"}) for part in parts]
         failed = sum((Counter(found["failures"]) for found in counts), Counter[str]())
         _check_failures(config, table.column("error").null_count, len(pair_ids), failed)
         orders = zip(*(table.column(f"p_order_{order}").to_pylist() for order in ORDERS), strict=True)
