@@ -218,6 +218,28 @@ def test_a_partial_folder_that_was_made_and_no_more_is_taken(root):
     make(root / "results")
 
 
+@pytest.mark.parametrize("what", ["the former output", "an unfinished one"])
+def test_a_kill_while_something_is_removed_is_in_nobodys_way(root, monkeypatch, what):
+    names, unlink = [f"{i}.txt" for i in range(9)], os.unlink
+
+    def killed(path, **how):
+        if str(path).endswith("5.txt"):
+            raise KeyboardInterrupt
+        unlink(path, **how)
+
+    if what == "the former output":
+        make(root / "results", names=names)
+    else:
+        with pytest.raises(RuntimeError):
+            make(root / "results", names=names, fail=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            make(root / "results")
+    make(root / "results")
+    assert sorted(tree(root)) == ["results", "results/a.txt", "results/manifest.json", "results/manifest.run.json"]
+
+
 @pytest.mark.parametrize("step", ["first rename", "second rename", "before sweeping"])
 def test_a_kill_at_the_last_moment_loses_neither_the_old_nor_the_new(root, step):
     make(root / "results", names=["a.txt", "gone.txt"])

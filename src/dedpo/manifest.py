@@ -138,11 +138,13 @@ def _open_partial(
             f"{_difference(json.loads(note.read_text()), json.loads(text))}; finish that one with its own settings, or "
             "delete the folder to start again"
         )
-    stays = set(partial.glob(lasting)) if lasting else set()
-    for path in partial.iterdir() if partial.exists() else ():
-        if path not in stays:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
     partial.mkdir(parents=True, exist_ok=True)
+    # Killed while it is emptied, it is still this stage's, and nobody's to be resumed.
+    disk.write_text(note, json.dumps({"stage": request["stage"], "config": {}, "inputs": {}, "dedpo": "none"}))
+    stays = {note, *(partial.glob(lasting) if lasting else ())}
+    for path in partial.iterdir():
+        if path not in stays:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     disk.write_text(note, text)
 
 

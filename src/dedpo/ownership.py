@@ -34,6 +34,18 @@ def former_of(out: Path) -> Path:
     return out.with_name(f".{out.name}.dedpo.old")
 
 
+def remove(folder: Path, out: Path) -> None:
+    """Remove what was found to be ours; killed in the middle it leaves no half folder that looks like a stranger's."""
+    gone = _gone_of(out)
+    if gone.exists():
+        shutil.rmtree(gone)
+    shutil.rmtree(folder.rename(gone))
+
+
+def _gone_of(out: Path) -> Path:
+    return out.with_name(f".{out.name}.dedpo.removed")
+
+
 def check(out: Path, stage: str, inputs: Mapping[str, Path], files: Collection[str] = ()) -> None:
     """Refuse to write `out` where anything would be lost that this stage has not made.
 
@@ -170,15 +182,15 @@ def _listed(names: list[str]) -> str:
 
 def recover(out: Path, stage: str, files: Collection[str] = ()) -> None:
     """Finish what a run that was killed in its last moment has left: call it after `check`, alone."""
-    former = former_of(out)
-    if files:
-        if (partial_of(out) / MANIFEST).is_file():
-            merge(partial_of(out), out, stage)
+    former, partial = former_of(out), partial_of(out)
+    if _gone_of(out).exists():
+        shutil.rmtree(_gone_of(out))
+    if former.exists() and out.exists():
+        discard(former, out, stage)
     elif former.exists():
-        if out.exists():
-            discard(former, stage)
-        else:
-            former.replace(out)
+        former.replace(out)
+    if files and (partial / MANIFEST).is_file():
+        merge(partial, out, stage)
 
 
 def replace(partial: Path, out: Path, stage: str) -> None:
@@ -192,7 +204,7 @@ def replace(partial: Path, out: Path, stage: str) -> None:
     os.replace(partial, out)  # noqa: PTH105 (tests record the order of these calls)
     disk.sync(out.parent)
     if former.exists():
-        discard(former, stage)
+        discard(former, out, stage)
     for working in sorted(out.glob(".*"), key=lambda path: path.name == REQUEST):
         if working.is_file() and not _is_litter(working):
             working.unlink()
@@ -211,12 +223,12 @@ def merge(partial: Path, out: Path, stage: str) -> None:
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             os.replace(partial / name, out / name)  # noqa: PTH105
     disk.sync_folder(out, ())
-    shutil.rmtree(partial)
+    remove(partial, out)
 
 
-def discard(folder: Path, stage: str) -> None:
-    """Remove a finished output of this stage; with anything else in it, it stays and is told."""
+def discard(folder: Path, out: Path, stage: str) -> None:
+    """Remove a finished output of this stage, `out` or its former one; with anything else in it, it stays."""
     if found := _files(folder, stage):
         print(f"warning: {folder}: kept, for it holds {_listed(found)}", file=sys.stderr, flush=True)  # noqa: T201
     else:
-        shutil.rmtree(folder)
+        remove(folder, out)

@@ -215,7 +215,7 @@ def _recover(out: Path, origin: dict[str, Any]) -> None:
     if former.exists():
         _already(former, origin)  # refuses what was not pulled, or was changed
         if out.exists():
-            shutil.rmtree(former)
+            ownership.remove(former, out)
         else:
             former.replace(out)
 
@@ -227,4 +227,4 @@ def _replace(partial: Path, out: Path) -> None:
         out.replace(former)
     disk.replace(partial, out)
     if former.exists():
-        shutil.rmtree(former)
+        ownership.remove(former, out)

@@ -54,7 +54,7 @@ def run(config: GateConfig, *, bias: Path, labels: Path, out: Path) -> dict[str,
         if failed := [c for c in checks if not c.passed]:
             # The pass that an earlier run has left is not true any more.
             if out.exists():
-                ownership.discard(out, "gate")
+                ownership.discard(out, out, "gate")
             told = ", ".join(f"{c.detail} ({c.setting})" for c in failed)
             raise UserError(
                 f"gate: {annotator} is not good enough to train on: {told}; take a better annotator or template, or "
