@@ -103,7 +103,7 @@ def test_verdicts_are_the_judges_on_the_pictures_whatever_was_shown_first(
     assert set(orders.values()) == {N // 2 * 3}
     assert found | {"comparisons": 2 * N, "answered": 2 * N, "prompts": N, "requests": 2 * N, "failures": {}} == found
     assert found["dollars"] == pytest.approx((found["input_tokens"] * 0.3 + found["output_tokens"] * 2.5) / 1e6)
-    assert json.loads((tmp_path / "verdicts" / "summary.json").read_text()) == found
+    assert json.loads((tmp_path / "verdicts" / "summary.json").read_text()).items() < found.items()
     (kept,) = (tmp_path / "verdicts" / "answers").iterdir()
     written = {"verdicts.parquet", "summary.json", f"answers/{kept.name}"}
     assert set(read_manifest(tmp_path / "verdicts")["outputs"]) == written
