@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-# What tools keep for themselves (the trainer's cache and the dashboard's memory, too: they are no outputs), and the
-# files that a command is asked to rewrite.
-OWN = (".git/", ".dvc/tmp/", ".site/", "outputs/cache/", "outputs/evidently/")
+# What tools keep for themselves (the trainer's cache, the dashboard's memory and the logs of answers, too: they are no
+# outputs), and the files that a command is asked to rewrite.
+LOGS = tuple(f"outputs/{stage}.answers/" for stage in ("labels", "scores", "verdicts"))
+OWN = (".git/", ".dvc/tmp/", ".site/", "outputs/cache/", "outputs/evidently/", *LOGS)
 REWRITTEN = ("dvc.lock", "params.yaml", "dvc.yaml", ".dvc", ".dvc/config", ".gitignore")
 
 
