@@ -249,6 +249,12 @@ def test_pick_a_pic_keeps_its_meaning(
     assert raters == ({"m", "human"} if "rater" in columns else {"7"})
 
 
+def test_what_is_said_of_label_0_is_about_the_pair(tmp_path: Path) -> None:
+    write_pickapic(tmp_path / "a.parquet", [choice(0, 1.0), choice(1, 0.0), choice(2, 0.5)])
+    run(tmp_path / "a.parquet", tmp_path / "out", ask(first="1", second="0", tie="0.5"))
+    assert opinions(tmp_path / "out") == {"prompt 0": 0, "prompt 1": 1, "prompt 2": 0.5}
+
+
 def test_an_index_keeps_its_rows_when_a_column_is_named(tmp_path: Path) -> None:
     write_pickapic(tmp_path / "train-0.parquet", [choice(i, 0.0, model_1=f"m{i}") for i in range(5)])
     (tmp_path / "index.txt").write_text("3\n1")

@@ -289,7 +289,7 @@ def test_two_imports_into_one_folder_do_not_mix(folder, tmp_path, monkeypatch):
     look = stage.import_store.look
 
     def twice(*args):
-        with pytest.raises(UserError, match="another run is writing there"):
+        with pytest.raises(UserError, match="has been writing there since"):
             run(folder, tmp_path / "out")
         return look(*args)
 

@@ -88,7 +88,8 @@ class Reading:
                 f"{where}: in rows whose order_shown is 10, left may be image_1 or image_0; say with --first and "
                 "--second which values mean image_0 and which image_1"
             )
-        return replace(self, coding=coding)
+        # What a user says of label_0's values, and words, are about the pair and no longer about image 0.
+        return replace(self, coding=coding, is_inverted=self.is_inverted and coding.is_numeric)
 
     def rows(self, number: int, values: Mapping[str, Any], part: str = "") -> list[Row | SetAside]:
         """One row for each rater; a single one if nobody rated the pair."""
