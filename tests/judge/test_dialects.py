@@ -14,8 +14,10 @@ import pytest
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
 from dedpo import patience, tables
+from dedpo.config import Config
 from dedpo.errors import UserError
-from dedpo.judge import connection, stage
+from dedpo.judge import connection, probe, stage
+from dedpo.ops import reach
 from dedpo.sections import JudgeConfig
 from tests.judge.dialects import (
     Behaviour,
@@ -36,7 +38,7 @@ from tests.judge.dialects import (
     thoughts_first,
     unknown_name,
 )
-from tests.judge.server import KEY, Body, blocks, opinion, pictures, scripted, writes
+from tests.judge.server import KEY, Body, blocks, opinion, pictures, says, scripted, writes
 
 MODELS = [("dpo_human-0", "dedpo_tuned-0")]
 N = 6
@@ -451,6 +453,56 @@ def test_one_line_says_what_to_do_at_the_first_question(
     assert "\n" not in judged.error
     # Where no field was named, one more request finds it.
     assert len(judged.bodies) == (2 if name == "Gemini 3, nameless" else 1)
+
+
+def found(server: Server, *behaviours: Behaviour, **changes: Any) -> reach.Finding:
+    """What doctor and preflight say."""
+    server.restart(behaviours)
+    settings = JudgeConfig(**{"base_url": server.url, "model": "judge-1", "max_wait": 60} | changes)
+    return reach.judgement(Config(judge=settings))
+
+
+@pytest.mark.parametrize("name", ADAPTED)
+def test_doctor_reads_one_answer(name: str, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = found(server)
+    finding = found(server, *ADAPTED[name])
+    assert finding.state == expected.state
+    assert finding.detail.split(" (")[0] == expected.detail.split(" (")[0]
+    assert re.search(r"general_preference \w+, .* \([0-9.]+ s, 600 \+ 20 tokens, \$0.0002\)", finding.detail)
+    assert sum(server.answered.values()) == 1
+    assert capsys.readouterr().err == "", "what is told stands in the line"
+
+
+@pytest.mark.parametrize("name", STOPPED)
+def test_doctor_says_the_same_line(name: str, server: Server) -> None:
+    behaviour, changes, message = STOPPED[name]
+    finding = found(server, behaviour, **changes)
+    assert finding.state == "missing"
+    assert re.search(message, finding.detail)
+    assert "\n" not in finding.detail
+    assert sum(server.answered.values()) <= 1
+
+
+def test_doctor_names_a_judge_that_does_not_look_and_one_that_does_not_answer(server: Server) -> None:
+    seen = found(server, lambda *_: says("second"))
+    assert (seen.state, "may not look" in seen.detail) == ("ok", False)
+    always_first = found(server, lambda *_: says("first"))
+    assert always_first.state == "note"
+    assert "it may not look at pictures" in always_first.detail
+    chats = found(server, deaf)
+    assert chats.state == "note"
+    assert (
+        chats.detail
+        == "malformed answer: no JSON object: 'I like the first image better, though the second is sharper.'"
+    )
+    assert sum(server.answered.values()) == 1
+
+
+def test_doctor_waits_for_a_busy_judge_only_so_long(server: Server) -> None:
+    server.restart((lambda *_: exhausted("slow down"),))
+    answered = probe.ask(JudgeConfig(base_url=server.url, model="judge-1"), seconds=0.5)
+    assert not answered.is_right
+    assert re.search(r"no answer to one question within 0.5 s \(.*HTTP 429: slow down", answered.detail)
 
 
 def test_a_model_that_only_chats_is_given_up_after_three(server: Server, samples: Path, tmp_path: Path) -> None:

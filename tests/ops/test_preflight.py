@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -98,7 +99,8 @@ def test_a_good_run_is_planned(world: str, tmp_path: Path, capsys: pytest.Captur
     assert plan[12:] == ("2", "1", "12", "96Gi", "amd.com/gpu", {"pool": "gpu"}, tolerations)
     assert json.loads(plan.sections["judge"])["model"] == "shapes-judge"
     printed = capsys.readouterr().out
-    assert f"ok      annotator  {world}/v1 has 'biased-vlm'" in printed
+    assert re.search(rf"ok +annotator +{world}/v1 has 'biased-vlm'", printed)
+    assert re.search(r"ok +judge's answer +.* prompt_alignment second \(", printed)
     assert KEY not in printed
 
 

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from dedpo import redact
 from dedpo.config import Config
-from dedpo.ops.reach import Finding, get
+from dedpo.ops.reach import GEMINI_KEYS, Finding, get, judgement
 from dedpo.ops.terminal import console
 
 # Extra → the module that shows whether it is installed.
@@ -129,16 +129,13 @@ def _judge(config: Config) -> Iterator[Finding]:
     if config.judge.model is None:
         yield Finding("judge", "ok", "none (judge.model is null)")
         return
-    is_set = bool(os.environ.get("GEMINI_API_KEY") or os.environ.get("GOOGLE_API_KEY"))
-    url = config.judge.base_url or os.environ.get("GEMINI_BASE_URL")
-    if url:
-        path = f"/v1beta/models/{config.judge.model}"
-        yield _endpoint("judge", url, path, "judge.base_url")
+    if any(os.environ.get(name, "").strip() for name in GEMINI_KEYS):
+        yield Finding("$GEMINI_API_KEY", "ok", "set")
+        yield judgement(config)
     else:
-        detail = f"'{config.judge.model}' at Google (judge.base_url is not set)"
-        yield Finding("judge", "ok" if is_set else "note", detail)
-    key = "set" if is_set else "not set, nor is $GOOGLE_API_KEY (the judge needs one)"
-    yield Finding("$GEMINI_API_KEY", "ok" if is_set else "note", key)
+        where = config.judge.base_url or os.environ.get("GEMINI_BASE_URL") or "Google (judge.base_url is not set)"
+        yield Finding("judge", "note", f"'{config.judge.model}' at {where}; not asked")
+        yield Finding("$GEMINI_API_KEY", "note", "not set, nor is $GOOGLE_API_KEY (the judge needs one)")
 
 
 def _endpoint(what: str, url: str | None, path: str, setting: str) -> Finding:
@@ -149,10 +146,6 @@ def _endpoint(what: str, url: str | None, path: str, setting: str) -> Finding:
     headers = {}
     if path == "/models" and (key := os.environ.get("OPENAI_API_KEY", "").strip()):
         headers["Authorization"] = f"Bearer {key}"
-    if what == "judge" and (
-        key := (os.environ.get("GEMINI_API_KEY") or os.environ.get("GOOGLE_API_KEY") or "").strip()
-    ):
-        headers["x-goog-api-key"] = key
     answer = get(url.rstrip("/") + path, headers)
     if answer.status is None:
         return Finding(what, "missing", f"{url}: {answer.text}; start it or set {setting}")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-from dedpo import hub, redact
+from dedpo import hub, probe, redact
 from dedpo.config import Config
 from dedpo.errors import UserError, excerpt
 from dedpo.ops import gpus as shares
@@ -19,6 +19,8 @@ from dedpo.ops.reach import Finding
 
 # The endpoints and repositories are asked at the same time, and have this long together.
 SECONDS: Final = 9.0
+# A real answer takes a thinking model some tens of seconds.
+QUESTION_SECONDS: Final = probe.SECONDS + SECONDS
 COMMIT: Final = "commit"
 
 
@@ -82,7 +84,8 @@ def check(
 ) -> Plan:
     """Examine the pipeline's parameters, and print what was found, a line each.
 
-    Takes less than `SECONDS` and a little; starts and spends nothing.
+    Takes less than `SECONDS` and, where models are asked, `QUESTION_SECONDS`, and a little; starts
+    nothing, and spends at most one answer of each.
 
     Raises:
         UserError: names everything that is wrong, not only the first thing.
@@ -98,7 +101,11 @@ def check(
     findings += _hub(base)
     kind, commit, found = _source(source, revision, prompts)
     findings += found
-    findings += _together(_remote_checks(config, source, labels, labelling, judging=bool(judge), kind=kind))
+    checks = _remote_checks(config, source, labels, labelling, judging=bool(judge), kind=kind)
+    findings += _together(checks, SECONDS)
+    # Nothing is paid for a run that is refused anyway.
+    if config is not None and not any(f.state == "missing" for f in findings):
+        findings += _together(_questions(config, judging=bool(judge)), QUESTION_SECONDS)
     # The commit is what the revision's lookup, one of them, has found.
     commit = next((f.detail for f in findings if f.what == COMMIT), commit)
     findings = [f for f in findings if f.what != COMMIT]
@@ -201,7 +208,12 @@ def _version(source: str) -> list[Finding]:
     return [finding, Finding(COMMIT, "ok", commit)] if commit else [finding]
 
 
-def _together(checks: Mapping[str, Check]) -> list[Finding]:
+def _questions(config: Config, *, judging: bool) -> dict[str, Check]:
+    """What is paid for: a real question to each model that the run will ask."""
+    return {"judge's answer": lambda: [reach.judgement(config)]} if judging else {}
+
+
+def _together(checks: Mapping[str, Check], seconds: float) -> list[Finding]:
     """Run the checks side by side; one that does not end in time is a finding, too, and is left behind."""
     results: dict[str, Sequence[Finding]] = {}
 
@@ -210,12 +222,12 @@ def _together(checks: Mapping[str, Check]) -> list[Finding]:
 
     # Daemons: a name server that keeps silent must not keep the task alive.
     threads = {n: threading.Thread(target=work, args=(n, c), daemon=True) for n, c in checks.items()}
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + seconds
     for thread in threads.values():
         thread.start()
     for thread in threads.values():
         thread.join(max(0.0, deadline - time.monotonic()))
-    late = Finding("", "missing", f"no answer in {SECONDS:.0f} s; check address, network and egress")
+    late = Finding("", "missing", f"no answer in {seconds:.0f} s; check address, network and egress")
     return [
         found
         for name in checks

@@ -1,4 +1,7 @@
-"""Whether an endpoint answers, takes the key and knows the model: one request each, nothing is started or spent."""
+"""Whether an endpoint answers, takes the key and knows the model: one request each, nothing is started or spent.
+
+What it says to a real question, which is paid for, is asked last, by the client that a run would use.
+"""
 
 from __future__ import annotations
 
@@ -106,6 +109,20 @@ def judge(config: Config) -> Finding:
         return Finding(what, "missing", f"{url}: no model '{model}' there (404); set judge")
     state = "ok" if answer.status == 200 else "note"
     return Finding(what, state, f"{url} answers {answer.status} for '{model}'")
+
+
+def judgement(config: Config) -> Finding:
+    """One real comparison by the judge, as a run would put it: its reading, seconds, tokens and dollars."""
+    what = "judge's answer"
+    try:
+        from dedpo.judge import probe
+
+        answered = probe.ask(config.judge)
+    except ModuleNotFoundError as error:
+        return Finding(what, "note", f"not asked: the package '{error.name}' is missing; pip install 'dedpo[judge]'")
+    except UserError as error:
+        return Finding(what, "missing", str(error))
+    return Finding(what, "ok" if answered.is_right else "note", answered.detail)
 
 
 def oracle(config: Config) -> Iterator[Finding]:

@@ -147,7 +147,7 @@ def _scores(items: list[Any]) -> list[dict[str, float]]:
 
 
 def _picture(url: object) -> Images:
-    """The pixels of a data URL, shape (16, 16, 3).
+    """The pixels of a data URL, shape (16, 16, 3); of a larger square their means.
 
     Raises:
         Refusal: not such a URL, or not such a picture.
@@ -161,9 +161,9 @@ def _picture(url: object) -> Images:
         image = images.decode(base64.b64decode(payload, validate=True), MAX_PIXELS)
     except (binascii.Error, ValueError) as error:
         raise chat.Refusal(f"an image cannot be decoded: {error}") from None
-    if image.size != (SIZE, SIZE):
+    if image.width != image.height or image.width % SIZE:
         raise chat.Refusal(f"an image is {image.width}×{image.height} pixels; this world's are {SIZE}×{SIZE}")
-    return np.asarray(image)
+    return np.asarray(image.reduce(image.width // SIZE))
 
 
 async def _body(request: Request) -> dict[str, Any]:
