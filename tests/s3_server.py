@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,17 +20,23 @@ CREDENTIALS = {
 
 @dataclass
 class Traffic:
-    """What clients did; `delay` slows each GET of an object, `refuse` answers all with 403."""
+    """What clients did; `refuse` answers all with 403, and after `hold_after` GETs of objects none is answered."""
 
     url: str = ""
     put: list[tuple[str, int]] = field(default_factory=list)
     got: list[str] = field(default_factory=list)
-    delay: float = 0.0
+    hold_after: float = math.inf
+    released: threading.Event = field(default_factory=threading.Event)
     refuse: bool = False
 
     @property
     def bytes_put(self) -> int:
         return sum(size for _, size in self.put)
+
+    def release(self) -> None:
+        """Answer what was held back, and hold no more."""
+        self.hold_after = math.inf
+        self.released.set()
 
     def forget(self) -> None:
         self.put.clear()
@@ -50,7 +56,8 @@ def _counting(application: Application, traffic: Traffic) -> Application:
             traffic.put.append((path, int(environ.get("CONTENT_LENGTH") or 0)))
         elif method == "GET" and "/files/md5/" in path:
             traffic.got.append(path)
-            time.sleep(traffic.delay)
+            if len(traffic.got) > traffic.hold_after:
+                traffic.released.wait()
         return application(environ, start_response)
 
     return answer

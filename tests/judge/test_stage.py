@@ -150,7 +150,7 @@ def start(url: str, samples: Path, out: Path) -> subprocess.Popen[bytes]:
 
 
 def wait_for_answers(out: Path, count: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         if sum(file.read_bytes().count(b"\n") for file in log_folder(out).glob("*.jsonl")) >= count:
             return

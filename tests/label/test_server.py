@@ -10,6 +10,7 @@ import urllib.request
 from itertools import pairwise
 from pathlib import Path
 
+import psutil
 import pytest
 
 from dedpo.errors import UserError
@@ -45,13 +46,13 @@ def _is_alive(pid: int) -> bool:
 def test_the_server_lives_as_long_as_the_task(capfd: pytest.CaptureFixture[str]) -> None:
     with server.serving("biased-vlm", command=WORLD) as url:
         assert url.endswith("/v1")
-        with urllib.request.urlopen(f"{url}/models", timeout=5) as answer:
+        with urllib.request.urlopen(f"{url}/models", timeout=120) as answer:
             assert b"biased-vlm" in answer.read()
         assert "127.0.0.1" in os.environ["NO_PROXY"]
         assert os.environ["OPENAI_BASE_URL"] == url
     assert os.environ.get("OPENAI_BASE_URL") != url
     with pytest.raises(OSError, match="refused"):
-        urllib.request.urlopen(f"{url}/models", timeout=5)
+        urllib.request.urlopen(f"{url}/models", timeout=120)
     assert re.search(r"biased-vlm is ready after \d+ s", capfd.readouterr().err)
 
 
@@ -59,7 +60,7 @@ def test_it_stops_when_the_task_fails() -> None:
     with pytest.raises(ZeroDivisionError), server.serving("biased-vlm", command=WORLD) as url:
         raise ZeroDivisionError
     with pytest.raises(OSError, match="refused"):
-        urllib.request.urlopen(f"{url}/models", timeout=5)
+        urllib.request.urlopen(f"{url}/models", timeout=120)
 
 
 def test_one_that_dies_is_told_with_the_end_of_its_log() -> None:
@@ -72,14 +73,14 @@ def test_one_that_dies_is_told_with_the_end_of_its_log() -> None:
 
 
 def test_one_that_never_answers_is_told_and_stopped(tmp_path: Path) -> None:
-    script = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    script = f"import time; time.sleep(600); {str(tmp_path)!r}"
     with (
         pytest.raises(UserError, match="for m: not ready after 1 s; its log is empty") as caught,
         server.serving("m", command=[sys.executable, "-c", script], ready_seconds=1),
     ):
         raise AssertionError("it is not ready")
     assert "\n" not in str(caught.value)
-    assert not _is_alive(int((tmp_path / "pid").read_text()))
+    assert not [child for child in psutil.Process().children(recursive=True) if str(tmp_path) in str(child.cmdline())]
 
 
 def test_what_ignores_sigterm_is_killed_with_its_children(tmp_path: Path) -> None:
@@ -87,7 +88,7 @@ def test_what_ignores_sigterm_is_killed_with_its_children(tmp_path: Path) -> Non
     with server.serving("m", command=command, stop_seconds=0.5):
         pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
         assert all(_is_alive(pid) for pid in pids)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 120
     while any(_is_alive(pid) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(_is_alive(pid) for pid in pids)

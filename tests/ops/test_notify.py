@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -133,9 +132,7 @@ def test_an_address_that_leads_nowhere_is_a_warning_too(
     address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DEDPO_WEBHOOK_URL", address)
-    begun = time.monotonic()
     notify.run(run="runs/1", run_id=ID, state="FAILED", message="x", pause=0.01)
-    assert time.monotonic() - begun < 3
     printed = "".join(capsys.readouterr())
     assert "nobody was told" in printed
     assert SECRET not in printed

@@ -43,9 +43,9 @@ def _of(component: str) -> list[dict[str, Any]]:
 
 
 def test_the_committed_yaml_is_a_fresh_compile(tmp_path: Path) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     dedpo.compile_to(tmp_path / "dedpo.yaml")
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5
     assert (tmp_path / "dedpo.yaml").read_bytes() == dedpo.YAML.read_bytes(), "run 'make compile' and commit"
 
 

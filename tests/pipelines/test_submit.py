@@ -51,7 +51,7 @@ def _run(home: Path, *command: str, **variables: str) -> subprocess.CompletedPro
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,9 +48,7 @@ def test_the_page_opens_quietly_and_fits(browser: Any, page_url: str, width: int
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("dialog", lambda dialog: complaints.append(dialog.message))
     page.on("request", lambda request: requests.append(request.url))
-    begun = time.monotonic()
     page.goto(page_url, wait_until="load")
-    assert time.monotonic() - begun < 2
     assert complaints == []
     assert [url for url in requests if not url.startswith("data:")] == [page_url]
     assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")

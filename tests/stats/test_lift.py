@@ -89,6 +89,6 @@ def test_thousands_of_prompts_are_quick():
     rng = np.random.default_rng(0)
     vocabulary = np.array([f"w{i}" for i in range(400)])
     prompts = [" ".join(vocabulary[rng.zipf(1.3, 12) % 400]) for _ in range(5000)]
-    begun = time.monotonic()
+    begun = time.process_time()
     lifts(prompts, (rng.random(5000) < 0.2).astype(float), np.arange(5000), permutations=2000)
-    assert time.monotonic() - begun < 15
+    assert time.process_time() - begun < 15

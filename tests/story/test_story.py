@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,19 +103,15 @@ def test_the_first_run_makes_everything(shell: Shell, s3: Traffic) -> None:
     assert image_keys(shell) <= {path for path, _ in s3.put}
 
 
-def test_a_second_run_does_nothing_within_ten_seconds(shell: Shell) -> None:
-    begun = time.perf_counter()
+def test_a_second_run_does_nothing(shell: Shell) -> None:
     assert "up to date" in shell.run("dvc", "repro", kept=("mine/", "outputs/", "human/", "reports/"))
-    assert time.perf_counter() - begun < 10
 
 
 def test_a_clone_elsewhere_pulls_it_and_has_nothing_to_do(shell: Shell, home: Path) -> None:
     shell.run("git", "clone", "-q", str(shell.folder), str(home / "clone"))
     elsewhere = Shell(home / "clone", shell.environment)
     elsewhere.run("dvc", "pull")
-    begun = time.perf_counter()
     assert "up to date" in elsewhere.run("dvc", "repro", kept=("",))
-    assert time.perf_counter() - begun < 10
     mine, theirs = shell.files(), elsewhere.files()
     assert _hashes(mine) == _hashes(theirs)
 

@@ -20,6 +20,7 @@ from dedpo.train.cache import Cache, open_or_build
 from dedpo.train.loop import HeldOut, Trainer, TrainingSet
 from dedpo.train.objective import robust
 from tests.fixtures import BASE, write_tables, write_targets
+from tests.train.rounding import CHANGE, GRADIENT, LOGIT, distance
 
 CONFIG = TrainConfig(
     base=str(BASE),
@@ -105,9 +106,10 @@ def test_swapping_every_pair_gives_the_same_step(cache: Cache, data: TrainingSet
     turned = [replace(e, latents=e.latents[:, :, ::-1]) for e in plain]
     straight = _trainer(replace(cache, entries=tuple(plain)), data)
     swapped = _trainer(replace(cache, entries=tuple(turned)), replace(data, b=data.a - data.b))
+    before = _parameters(straight).clone()
     for step in range(2):
-        assert straight.step(step)["loss"] == pytest.approx(swapped.step(step)["loss"], rel=1e-4)
-    assert torch.allclose(_parameters(straight), _parameters(swapped), atol=2e-5)
+        assert straight.step(step)["loss"] == pytest.approx(swapped.step(step)["loss"], abs=LOGIT)
+    assert distance(_parameters(straight) - before, _parameters(swapped) - before) < CHANGE
 
 
 @pytest.mark.parametrize(
@@ -127,10 +129,13 @@ def test_how_the_work_is_cut_changes_nothing_beyond_round_off(
     cut = {"micro_batch": None, "gradient_checkpointing": False}
     at_once = _trainer(cache, data, _config(**settings | cut))
     in_parts = _trainer(cache, data, _config(**settings))
-    assert _train(at_once) == pytest.approx(_train(in_parts), rel=1e-4, abs=1e-6)
-    # AdamW divides by the gradient's size, so round-off in a gradient near 0 moves a weight by a share of the rate.
-    assert torch.allclose(_parameters(at_once), _parameters(in_parts), atol=0.2 * CONFIG.learning_rate)
-    assert not torch.equal(_parameters(at_once), _parameters(_trainer(cache, data, _config(**settings))))
+    before = _parameters(at_once).clone()
+    for step in range(3):
+        found, expected = in_parts.step(step), at_once.step(step)
+        assert found["loss"] == pytest.approx(expected["loss"], abs=LOGIT)
+        assert found["gradient_norm"] == pytest.approx(expected["gradient_norm"], rel=GRADIENT)
+    assert distance(_parameters(in_parts) - before, _parameters(at_once) - before) < CHANGE
+    assert not torch.equal(_parameters(at_once), before)
 
 
 @pytest.mark.parametrize(
@@ -151,10 +156,11 @@ def test_dr_dpos_gradient_over_micro_batches_is_the_gradient_of_its_loss(
     found = torch.cat([p.grad.flatten().clone() for p in trainer.weights])
     trainer.optimizer.zero_grad()
     whole = _differentiable_loss(trainer, batch)
-    assert value.item() == pytest.approx(whole.item(), rel=1e-5)
+    assert value.item() == pytest.approx(whole.item(), abs=LOGIT)
     whole.backward()
     expected = torch.cat([p.grad.flatten() for p in trainer.weights])
-    assert torch.allclose(found, expected, rtol=1e-3, atol=1e-4 * expected.abs().max())
+    # A loss's rounding moves the tilt exp(−loss/β′) by LOGIT/β′; below the β′ of ½ one pair has all of the weight.
+    assert distance(found, expected) < GRADIENT + LOGIT / 0.5
 
 
 def _differentiable_loss(trainer: Trainer, batch: Any) -> torch.Tensor:

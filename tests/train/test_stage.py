@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -26,7 +25,6 @@ from dedpo.train import stage
 from tests.fixtures import BASE, write_tables, write_targets
 from tests.train.command import command, policy, train
 
-GOLDEN = Path(__file__).parent.parent / "golden" / "train_20_steps.json"
 CONFIG = TrainConfig(
     base=str(BASE), beta=1000, learning_rate=1e-4, steps=2, batch_size=8, resolution=16, device="cpu", warmup_steps=0
 )
@@ -72,18 +70,6 @@ def finished(work: Path) -> Path:
     done = train(work)
     assert done.returncode == 0, done.stderr
     return policy(work).rename(work / "quiet")
-
-
-def test_golden_trajectory(finished: Path) -> None:
-    """The losses of twenty steps stay what they were: a refactor must give the identical loss."""
-    rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
-    found = {key: [row[key] for row in rows] for key in ("loss", "mean_abs_logit", "gradient_norm")}
-    if "DEDPO_WRITE_GOLDEN" in os.environ:
-        GOLDEN.write_text(json.dumps(found, indent=1) + "\n")
-    golden = json.loads(GOLDEN.read_text())
-    for key, values in golden.items():
-        # Other processors round otherwise, and twenty steps amplify it.
-        assert found[key] == pytest.approx(values, rel=5e-3, abs=1e-4), key
 
 
 def test_at_step_0_the_logit_is_exactly_zero(finished: Path) -> None:

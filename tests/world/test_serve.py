@@ -46,7 +46,7 @@ def in_a_session(*command: str) -> Iterator[subprocess.Popen[str]]:
     """The server in a session of its own, hence without our terminal; whatever it leaves behind fails the test."""
     with start(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as process:
         yield process
-        process.communicate(timeout=20)
+        process.communicate(timeout=120)
     left = [p for p in psutil.process_iter() if _session(p.pid) == process.pid]
     assert left == []
 

@@ -59,7 +59,11 @@ class Networks:
 
     def _key(self, config: TrainConfig, unet: Any) -> str:
         compiled = ", compiled" if config.compile else ""
-        return reference_key(unet, self.schedule, f"{config.precision} on {self.accelerator.device.type}{compiled}")
+        device = self.accelerator.device.type
+        if device == "cpu":
+            # Other instructions round otherwise, and at the first step h would not be exactly 0.
+            device += f" with {torch.backends.cpu.get_cpu_capability()}"
+        return reference_key(unet, self.schedule, f"{config.precision} on {device}{compiled}")
 
     def _place(self, config: TrainConfig) -> None:
         """Compile, and share the weights out over the ranks; policy and reference alike."""
