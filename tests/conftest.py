@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
+import shutil
 import socket
 import tempfile
 
@@ -48,3 +50,13 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket.socket, "connect", guarded_connect)
     monkeypatch.setattr(socket, "getaddrinfo", guarded_getaddrinfo)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Only versions of data need git: where there is none, what runs it is skipped."""
+    if shutil.which("git"):
+        return
+    runs = {path: bool(re.search(r"['\"]git['\"]|\bgit\(", path.read_text())) for path in {item.path for item in items}}
+    for item in items:
+        if runs[item.path]:
+            item.add_marker(pytest.mark.skip(reason="no git on the PATH"))

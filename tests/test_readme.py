@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,26 @@ def test_the_two_promised_commands_are_targets() -> None:
     assert _commands(BLOCKS[0]) == ["make demo", "make test"]
     for command in _commands(BLOCKS[0]):
         subprocess.run([*command.split(), "--dry-run"], cwd=REPOSITORY, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(("version", "is_taken"), [("3.10", False), ("3.11", True), ("3.13", True), ("3.14", False)])
+def test_another_python_is_told_which_there_may_be(version: str, is_taken: bool, tmp_path: Path) -> None:
+    """In a folder with a space, by a stand-in that says it is of that version and makes no environment."""
+    place = tmp_path / "a folder"
+    place.mkdir()
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(REPOSITORY / name, place)
+    python = place / "python"
+    python.write_text(
+        f"#!{sys.executable}\nimport sys\nsys.version_info = ({version.replace('.', ', ')}, 0)\n"
+        f"if sys.argv[1] == '-c':\n    exec(sys.argv[2])\n"
+        f"print('Python {version}.0')\nsys.exit(sys.argv[1] != '--version')\n"
+    )
+    python.chmod(0o755)
+    done = subprocess.run(["make", f"PYTHON={python}", "test"], cwd=place, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert ("dedpo needs Python 3.11, 3.12 or 3.13" in done.stdout) != is_taken
+    assert is_taken or f"is Python {version}.0. Try: make PYTHON=python3.12 test" in done.stdout
 
 
 def test_the_commands_for_your_own_pairs_run(tmp_path: Path) -> None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from dedpo import yaml_text
+from dedpo import redact, yaml_text
 from dedpo.errors import UserError, excerpt
 from dedpo.sections import (
     ARMS,
@@ -101,7 +101,26 @@ def load(path: Path | None, overrides: list[str] | None = None) -> Config:
     tree = _read_yaml(path) if path is not None else {}
     for item in overrides or []:
         _override(tree, item)
-    return check(tree, str(path) if path is not None else "the settings")
+    place = str(path) if path is not None else "the settings"
+    found = check(tree, place)
+    for key, value in _texts(found.model_dump()):
+        if redact.without_userinfo(value) != value:
+            raise UserError(
+                f"{place}: {key}: holds a user name or password, and settings are kept with what they made; keys come "
+                "from the environment, such as $OPENAI_API_KEY and $GEMINI_API_KEY"
+            )
+    return found
+
+
+def _texts(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Each text among nested settings, with its name."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _texts(value, f"{prefix}{name}.")
+        else:
+            yield from (
+                (f"{prefix}{name}", v) for v in (value if isinstance(value, list) else [value]) if isinstance(v, str)
+            )
 
 
 def keys(path: Path) -> set[str]:

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from dedpo import config, redact
 from dedpo.errors import UserError, excerpt
-from dedpo.manifest import MANIFEST, fingerprint, fingerprints, read_manifest
+from dedpo.manifest import MANIFEST, fingerprint, fingerprints, read_manifest, write_text
 from dedpo.ops.volume import answers, cache_folder, durable, finished, prune, workspace
 from dedpo.origin import hand_on, split_models
 from dedpo.sections import Section
@@ -127,7 +127,7 @@ def note(folder: str, text: str) -> None:
     """An output with nothing in it but a line that says why."""
     # Not empty: an object store keeps no empty folder for the next task to find.
     Path(folder).mkdir(parents=True)
-    Path(folder, "README.md").write_text(f"{text}\n", encoding="utf-8")
+    write_text(Path(folder, "README.md"), f"{text}\n")
 
 
 def take(given: Artifact, target: Artifact, what: str, needs: Sequence[str], facts: str) -> dict[str, Any]:
