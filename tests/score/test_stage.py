@@ -15,6 +15,7 @@ from PIL import Image
 
 from dedpo import images, tables
 from dedpo.errors import UserError
+from dedpo.manifest import read_manifest
 from dedpo.score import stage
 from dedpo.score.local import LocalScorer
 from dedpo.sections import ScoreConfig
@@ -82,7 +83,8 @@ def test_every_sample_has_both_metrics_in_the_keys_order(url: str, samples: Path
         expected = {"human_oracle": pytest.approx(liked.mean()), "adherence": pytest.approx(adherence.mean())}
         assert summary["means"][model] == expected
     assert summary["samples"] == 2 * len(ASKED)
-    assert json.loads((tmp_path / "scores" / "summary.json").read_text()) == summary
+    written = json.loads((tmp_path / "scores" / "summary.json").read_text())
+    assert summary == written | {"measured": 4 * len(ASKED), "carried_over": 0}
 
 
 def test_concurrency_and_shards_do_not_change_a_bit(url: str, samples: Path, tmp_path: Path) -> None:
@@ -262,7 +264,8 @@ def test_one_model_more_is_scored_alone(
     assert (found["measured"], found["carried_over"]) == (4 * len(ASKED), 4 * (2 * len(ASKED) + 5))
     assert sum(calls) == len(ASKED)
     stage.run(everything(url), samples=samples, out=tmp_path / "anew")
-    assert (out / "scores.parquet").read_bytes() == (tmp_path / "anew" / "scores.parquet").read_bytes()
+    # What later stages depend on says nothing of what was measured when.
+    assert read_manifest(out)["outputs"] == read_manifest(tmp_path / "anew")["outputs"]
 
 
 def test_a_metric_more_measures_that_alone(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dedpo import origin, tables
 from dedpo.errors import UserError
-from dedpo.manifest import input_hashes, output_folder, write_json
+from dedpo.manifest import input_hashes, note_run, output_folder, write_json
 from dedpo.progress import note, progress
 from dedpo.sample import store
 from dedpo.sections import SampleConfig
@@ -61,13 +61,13 @@ def run(config: SampleConfig, *, models: dict[str, str], out: Path) -> dict[str,
             "prompts": len(prompts),
             "seeds": config.seeds,
             "pictures": len(models) * len(prompts) * len(config.seeds),
-            "drawn": drawn,
-            "carried_over": len(models) * len(prompts) * len(config.seeds) - drawn,
             "duplicate_prompts_dropped": dropped,
             "prompts_cut_at_token_limit": cut,
         }
         write_json(partial / "summary.json", summary)
-    return summary
+        run = {"drawn": drawn, "carried_over": len(models) * len(prompts) * len(config.seeds) - drawn}
+        note_run(partial, run)
+    return summary | run
 
 
 def read_prompts(path: Path) -> tuple[list[str], int]:

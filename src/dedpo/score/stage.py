@@ -17,7 +17,7 @@ from PIL import Image
 from dedpo import origin, tables
 from dedpo.errors import UserError, excerpt
 from dedpo.images import data_url, decode
-from dedpo.manifest import input_hashes, output_folder, write_json
+from dedpo.manifest import input_hashes, note_run, output_folder, write_json
 from dedpo.progress import Advance, note, progress
 from dedpo.score import plan
 from dedpo.score.plan import Model
@@ -48,7 +48,7 @@ def run(
         log: the folder of all values, which several runs may share; None: `<out>.answers`.
 
     Returns:
-        the content of summary.json: counts and each model's mean of each metric.
+        the content of summary.json, each model's mean of each metric; and how much was measured and carried over.
 
     Raises:
         UserError: no oracle is named or it cannot be reached, weights cannot be had, or a sample has no finite value
@@ -88,10 +88,12 @@ def run(
             for store in stores.values():
                 store.write(partial, sorted(store.answers))
         scores = pa.Table.from_pylist(rows, schema=tables.SCORES.schema).sort_by(KEY)
-        summary = {"samples": len(pictures), "measured": total - kept, "carried_over": kept, "means": _means(scores)}
+        summary = {"samples": len(pictures), "means": _means(scores)}
+        run = {"measured": total - kept, "carried_over": kept}
         tables.write(scores, tables.SCORES, partial / "scores.parquet")
         write_json(partial / "summary.json", summary)
-    return summary
+        note_run(partial, run)
+    return summary | run
 
 
 @dataclass(frozen=True)
