@@ -50,7 +50,7 @@ def make(out):
         (partial / "a.txt").write_text("second")
 
 
-@pytest.fixture(params=["locks", errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+@pytest.fixture(params=["locks", errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, 524])
 def how(request, monkeypatch):
     """File systems with and without locks."""
     if request.param != "locks":

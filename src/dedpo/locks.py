@@ -21,8 +21,9 @@ from dedpo.errors import UserError, excerpt
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-# What file systems without locks answer: FUSE and Lustre without flock, NFS without its lock daemon.
-_NO_LOCKS: Final = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
+# What file systems without locks answer: FUSE and Lustre without flock, NFS without its lock daemon; 524, Linux's own
+# ENOTSUPP, has no name in Python.
+_NO_LOCKS: Final = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, 524)
 # Whoever may write in the folder may take over a lock that was left there.
 _MODE: Final = 0o666
 

@@ -1,5 +1,6 @@
 import pytest
 
+from dedpo.report.costs import costs, total
 from dedpo.report.provenance import provenance
 
 PULLED = {"repo": "https://host/<b>team</b>/data", "revision": "v1", "commit": "c" * 40, "path": "pairs"}
@@ -22,3 +23,12 @@ def test_the_data_revision_is_what_was_pulled_else_a_digest(manifest, words):
 
 def test_without_data_there_is_no_revision():
     assert provenance({"scores": {"stage": "score", "revision": PULLED}}).revision is None
+
+
+def test_a_clone_says_that_times_and_commits_are_not_recorded_there():
+    made = {"label": {"stage": "label", "seconds": 2.0, "git_commit": None}, "data": {"stage": "data"}}
+    found = provenance({"data": made["data"], "labels": made["label"]})
+    assert found.commits == ["not recorded here", "outside git"]
+    assert [(d.stage, d.seconds) for d in found.durations] == [("data", None), ("label", 2.0)]
+    rows = costs(found.durations, {"data": {"requests": 3}})
+    assert (rows[0].requests, total(rows).seconds, total(rows[:1]).seconds) == (3, 2.0, None)

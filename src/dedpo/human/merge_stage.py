@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dedpo import answers, tables
+from dedpo import answers, locks, tables
 from dedpo.answers import ANSWERED
 from dedpo.errors import UserError
 from dedpo.human import export, merging, store
@@ -36,8 +37,14 @@ def merge(path: Path, *, human: Path, ratings: Path | None, latest: bool = False
         counts, agreement, and warnings in words.
 
     Raises:
-        UserError: the export cannot be read or holds no answer to a round here, or there is no round.
+        UserError: the export cannot be read or holds no answer to a round here, there is no round, or another merge is
+            at work.
     """
+    with locks.alone(human / "ratings") if human.is_dir() else nullcontext():
+        return _merge(path, human, ratings, latest)
+
+
+def _merge(path: Path, human: Path, ratings: Path | None, latest: bool) -> dict[str, Any]:
     tasks = export.read(path)
     given, refused = export.parse(tasks)
     export.check(path, tasks, given, refused)

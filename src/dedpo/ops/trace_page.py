@@ -75,7 +75,8 @@ def _work(made: Made) -> Iterable[str]:
         yield f"dedpo {made.dedpo}, commit {head[:SHORT]}{' with changes' if plus else ''}"
     else:
         code = f", code {made.code[:SHORT]}" if made.code else ""
-        yield f"dedpo {made.dedpo}{code}, outside git"
+        # Without its seconds the run is not recorded here, as in a clone.
+        yield f"dedpo {made.dedpo}{code}{'' if made.seconds is None else ', outside git'}"
     if made.seconds is not None:
         yield f"{made.seconds:,.1f} s"
 

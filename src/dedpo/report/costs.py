@@ -14,7 +14,7 @@ class Cost(NamedTuple):
 
     stage: str
     outputs: int
-    seconds: float
+    seconds: float | None
     requests: float | None
     input_tokens: float | None
     output_tokens: float | None
@@ -34,8 +34,7 @@ def total(rows: Sequence[Cost]) -> Cost:
     """The sum of all rows; None where no row has a number."""
     columns = list(zip(*(row[2:] for row in rows), strict=True))
     known = [[v for v in column if v is not None] for column in columns]
-    seconds, *asked = [sum(values) if values else None for values in known] or [None] * 5
-    return Cost("all", sum(row.outputs for row in rows), seconds or 0.0, *asked)
+    return Cost("all", sum(row.outputs for row in rows), *([sum(v) if v else None for v in known] or [None] * 5))
 
 
 def _asked(found: Json) -> tuple[float | None, float | None, float | None, float | None]:

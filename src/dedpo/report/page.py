@@ -146,8 +146,10 @@ def brief(text: str, limit: int = PROMPT_SHOWN) -> str:
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text):,} characters)"
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float | None) -> str:
     """'0.4 s', '12 s', '3 min 20 s' or '2 h 5 min'."""
+    if seconds is None:
+        return "–"
     if seconds < 10:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

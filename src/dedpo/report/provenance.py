@@ -14,10 +14,10 @@ _ORDER = ("data", "labels", "bias", "targets", "policy", "samples", "scores", "v
 
 
 class Duration(NamedTuple):
-    """Seconds that a stage took, over all its outputs."""
+    """Seconds that a stage took, over all its outputs; None where no run is recorded, as in a clone."""
 
     stage: str
-    seconds: float
+    seconds: float | None
     outputs: int
 
 
@@ -51,7 +51,7 @@ def provenance(manifests: Mapping[str, Json]) -> Provenance:
     ordered = dict(sorted(manifests.items(), key=lambda item: _ORDER.index(item[0].split()[0].rstrip(","))))
     commits, versions = [], []
     for manifest in ordered.values():
-        commits.append(str(manifest.get("git_commit") or "outside git"))
+        commits.append(str(manifest.get("git_commit", "not recorded here") or "outside git"))
         versions.append(f"dedpo {manifest.get('dedpo', 'unknown')}")
         versions += [f"{name} {version}" for name, version in (manifest.get("versions") or {}).items()]
     return Provenance(
@@ -93,8 +93,12 @@ def _revision(data: Json | None) -> str | None:
 
 
 def _durations(manifests: Mapping[str, Json]) -> list[Duration]:
-    found: dict[str, list[float]] = {}
+    found: dict[str, list[float | None]] = {}
     for name, manifest in manifests.items():
-        if (seconds := finite(manifest.get("seconds"))) is not None:
-            found.setdefault(str(manifest.get("stage", name)), []).append(seconds)
-    return [Duration(stage, sum(seconds), len(seconds)) for stage, seconds in found.items()]
+        found.setdefault(str(manifest.get("stage", name)), []).append(finite(manifest.get("seconds")))
+    return [Duration(stage, _sum(seconds), len(seconds)) for stage, seconds in found.items()]
+
+
+def _sum(seconds: list[float | None]) -> float | None:
+    known = [value for value in seconds if value is not None]
+    return sum(known) if known else None
