@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
+from dedpo import locks
 from dedpo.sections import ARMS
 
 RETIRED: Final = "retired"
@@ -24,12 +25,16 @@ def retire(work: Path, *, seeds: Collection[int], arms: Collection[str]) -> dict
 
     Returns:
         where each lay → where it lies now.
+
+    Raises:
+        UserError: one of them is being made.
     """
     moved = {}
     for folder in [*_seeds(work / "targets", seeds), *_policies(work / "policies", seeds, arms)]:
         target = _free(work / RETIRED / folder.relative_to(work))
         target.parent.mkdir(parents=True, exist_ok=True)
-        moved[folder] = folder.rename(target)
+        with locks.alone(folder.with_name(folder.name.removesuffix(PARTIAL))):
+            moved[folder] = folder.rename(target)
         if folder.parent.parent == work / "policies" and not any(folder.parent.iterdir()):
             folder.parent.rmdir()
     return moved
