@@ -140,8 +140,9 @@ def test_a_decision_is_written_over_no_file_of_its_name(
 # itself made under a name of its own.
 DESTROYERS = {
     "bias/workspace_store.py", "data/import_store.py", "data/pull.py", "data/takeover.py", "hashes.py",
-    "human/project_store.py", "human/store.py", "locks.py", "manifest.py", "ops/component.py", "ops/retire.py", "ops/volume.py",
-    "ownership.py", "sample/stage.py",    "train/cache_entry.py", "train/checkpoint.py", "train/split.py",
+    "human/project_store.py", "human/store.py", "locks.py", "manifest.py", "ops/component.py", "ops/retire.py",
+    "ops/volume.py", "ownership.py", "sample/stage.py", "train/cache_entry.py", "train/checkpoint.py",
+    "train/split.py",
 }  # fmt: skip
 DESTROYING = {"rmtree", "unlink", "rmdir", "rename", "renames", "move", "removedirs"}
 
