@@ -179,6 +179,8 @@ def test_both_forms_of_retry_after_and_the_usual_sentences(
         (403, "Key credit limit exceeded", None, True),
         (429, "You exceeded your current quota. Please retry in 33s. GenerateRequestsPerMinute", 33.0, False),
         (429, "You exceeded your current quota. quotaId: GenerateRequestsPerDayPerProject", 33.0, True),
+        (429, "Your prepayment credits are depleted. Please go to AI Studio", None, True),
+        (429, "Your project has exceeded its monthly spending cap.", 20.0, True),
         (429, "Rate limit exceeded: free-models-per-day", None, True),
         (429, "on tokens per day (TPD): Limit 100000", 432.0, False),
         (429, "Rate limit reached for requests", None, False),

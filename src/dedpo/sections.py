@@ -275,6 +275,8 @@ class ScoreConfig(Section):
     concurrency: int = Field(8, ge=1)
     timeout: float = Field(60.0, gt=0)
     """Seconds for one request."""
+    max_wait: float = Field(1200.0, ge=0)
+    """Seconds that a busy endpoint (429, 503) may go without any answer before the scoring is given up."""
     clipscore_model: str = "openai/clip-vit-large-patch14"
     """clipscore: a transformers CLIPModel with its tokenizer and image processor."""
     pickscore_model: str = "yuvalkirstain/PickScore_v1"

@@ -196,6 +196,15 @@ def test_a_login_page_is_no_api(tmp_path: Path) -> None:
     assert "a page and no API answers there, perhaps a login" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("status", "message"), [(401, "it wants a login"), (503, "it is busy or starts"), (404, "API?")]
+)
+def test_a_refusal_of_the_api_says_what_to_do(status: int, message: str) -> None:
+    refusing = Starlette(routes=[Route("/{path:path}", lambda _: Response("no", status))])
+    with listening(refusing) as url, pytest.raises(UserError, match=f"answers {status} .*{message}"):
+        _submitted(url, "dedpo")
+
+
 def _submitted(endpoint: str, experiment: str) -> submit.Run:
     return submit.submit(PACKAGE, SENT, name="dedpo", endpoint=endpoint, experiment=experiment, service_account=None)
 

@@ -50,11 +50,29 @@ def test_one_request_scores_a_batch() -> None:
     assert seen == [{"items": [{"prompt": i.prompt, "image": i.image} for i in ITEMS]}]
 
 
-def test_busy_and_broken_moments_are_waited_out() -> None:
-    replies = [Response(status_code=429), Response(status_code=502), JSONResponse([GOOD] * 3)]
+def test_busy_and_broken_moments_are_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dedpo.score.oracle.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("dedpo.patience.FIRST_PAUSE", 0.01)
+    loading = JSONResponse({"error": {"code": 503, "message": "loading"}})
+    replies = [*[Response(status_code=429)] * ATTEMPTS, Response(status_code=500), loading, JSONResponse([GOOD] * 3)]
     with endpoint(lambda n: replies[n]) as (url, seen):
         assert score(url) == [GOOD] * 3
-    assert len(seen) == 3
+    assert len(seen) == len(replies)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (Response("who are you", 401), r"HTTP 401 .*who are you; it asks for a key"),
+        (JSONResponse({"detail": "Not Found"}, 404), r"HTTP 404 .*score.oracle_url .*without /v1/score"),
+        (Response(status_code=307, headers={"location": "https://else.where/"}), r"HTTP 307 .*score.oracle_url"),
+        (Response("slow down", 429, headers={"retry-after": "7200"}), r"wants a pause of 7200 s .*score.max_wait"),
+    ],
+)
+def test_a_refusal_names_what_to_put_right(answer: Response, message: str) -> None:
+    with endpoint(lambda _: answer) as (url, seen), pytest.raises(UserError, match=message):
+        score(url)
+    assert len(seen) == 1
 
 
 def test_what_stays_broken_is_said_with_the_servers_words(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,10 @@ from dedpo.ops import overrides, request
 if TYPE_CHECKING:
     from kfp import Client
 
+NO_API: Final = "is this Kubeflow's API?"
+_LOGIN: Final = "it wants a login; start a port-forward to svc/ml-pipeline-ui, or submit with the kfp command"
+_LATER: Final = "it is busy or starts; wait until its pods are ready (kubectl -n kubeflow get pods), and submit again"
+REMEDIES: Final = dict.fromkeys((401, 403), _LOGIN) | dict.fromkeys((429, 502, 503, 504), _LATER)
 HEALTH: Final = "/apis/v2beta1/healthz"
 SECONDS: Final = 10.0
 CONFLICT: Final = 409
@@ -173,7 +177,7 @@ def _check_endpoint(endpoint: str) -> None:
             json.loads(answer.read())
     except urllib.error.HTTPError as error:
         raise UserError(
-            f"--endpoint {endpoint}: answers {error.code} {error.reason}; is this Kubeflow's API?"
+            f"--endpoint {endpoint}: answers {error.code} {error.reason}; {REMEDIES.get(error.code, NO_API)}"
         ) from None
     except ValueError:
         raise UserError(

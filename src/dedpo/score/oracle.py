@@ -14,14 +14,19 @@ import httpx
 
 from dedpo.endpoints import check_url
 from dedpo.errors import UserError, excerpt
+from dedpo.patience import BUSY, Busy, Patience, retry_after
 from dedpo.score import plan
 from dedpo.sections import ScoreConfig
 
-# Tries of one request, with pauses of 0.25, 0.5, 1 and 2 s between them.
+# Tries of one request in broken moments, with pauses of 0.25, 0.5, 1 and 2 s between them; a busy server is outlasted.
 ATTEMPTS = 5
 FIRST_PAUSE = 0.25
 CONNECT_SECONDS = 10.0
-TOO_MANY_REQUESTS = 429
+FAILED = 500
+# A redirect is not followed: the pictures go to the address that was named.
+_ADDRESS = "; put score.oracle_url (or $DEDPO_ORACLE_URL) right: the address without /v1/score"
+_KEY = "; it asks for a key, and dedpo sends it none: name an address that asks for none in score.oracle_url"
+_REMEDIES = dict.fromkeys((301, 302, 307, 308, 404, 405), _ADDRESS) | dict.fromkeys((401, 403), _KEY)
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,13 @@ class Oracle:
         self.metrics = plan.oracle_metrics(config)
         timeout = httpx.Timeout(config.timeout, connect=min(config.timeout, CONNECT_SECONDS))
         self._http = httpx.AsyncClient(timeout=timeout)
+        self._max_wait = config.max_wait
+        self._patience = Patience(
+            f"the oracle at {self.url}",
+            max_wait=config.max_wait,
+            setting="score.max_wait",
+            remedy="lower score.concurrency",
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -56,7 +68,7 @@ class Oracle:
         await self._http.aclose()
 
     async def score(self, items: list[Item]) -> list[dict[str, float]]:
-        """Each item's values of `metrics`, in order; retried on lost connections, 429 and 5xx.
+        """Each item's values of `metrics`, in order; retried on lost connections and 5xx, 429 and 503 are outlasted.
 
         Raises:
             UserError: the endpoint cannot be reached or refuses, or an answer is missing or not finite (names the
@@ -75,7 +87,12 @@ class Oracle:
         for attempt in range(ATTEMPTS):
             is_last = attempt == ATTEMPTS - 1
             try:
-                response = await self._http.post(f"{self.url}/v1/score", json=body)
+                response = await self._patience.outlast(lambda: self._once(body))
+            except Busy as busy:
+                raise UserError(
+                    f"{self.url}: {busy.reason} to samples from {_named(first)} on, for {self._max_wait:.0f} s "
+                    "(score.max_wait); run again later"
+                ) from None
             except httpx.TransportError as error:
                 if is_last:
                     raise UserError(
@@ -83,16 +100,22 @@ class Oracle:
                         "or put score.oracle_url (or $DEDPO_ORACLE_URL) right"
                     ) from None
             else:
-                is_passing = response.status_code == TOO_MANY_REQUESTS or response.is_server_error
-                if response.is_success:
+                status = _status(response)
+                if status < 300:
                     return self._decoded(response)
-                if is_last or not is_passing:
+                if is_last or status < FAILED:
                     raise UserError(
-                        f"{self.url}: HTTP {response.status_code} for {len(body['items'])} samples from "
-                        f"{_named(first)} on: {_said(response)}"
+                        f"{self.url}: HTTP {status} for {len(body['items'])} samples from {_named(first)} on: "
+                        f"{_said(response)}{_REMEDIES.get(status, '')}"
                     )
             await asyncio.sleep(FIRST_PAUSE * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
+
+    async def _once(self, body: dict[str, Any]) -> httpx.Response:
+        response = await self._http.post(f"{self.url}/v1/score", json=body)
+        if _status(response) in BUSY:
+            raise Busy(f"HTTP {_status(response)}: {_said(response)}", retry_after(response.headers, response.text))
+        return response
 
     def _decoded(self, response: httpx.Response) -> Any:
         try:
@@ -138,6 +161,17 @@ def oracle_url(config: ScoreConfig) -> str:
 def _named(item: Item) -> str:
     model, prompt_id, seed = item.key
     return f"model '{model}', prompt {prompt_id} ('{excerpt(item.prompt)}'), seed {seed}"
+
+
+def _status(response: httpx.Response) -> int:
+    """The status, or that of an error in HTTP 200."""
+    if response.status_code != httpx.codes.OK:
+        return response.status_code
+    try:
+        code = response.json()["error"]["code"]
+    except (ValueError, KeyError, TypeError):
+        return response.status_code
+    return int(code) if str(code).isdecimal() else response.status_code
 
 
 def _said(response: httpx.Response) -> str:
