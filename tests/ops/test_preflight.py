@@ -101,6 +101,7 @@ def test_a_good_run_is_planned(world: str, tmp_path: Path, capsys: pytest.Captur
     assert json.loads(plan.sections["judge"])["model"] == "shapes-judge"
     printed = capsys.readouterr().out
     assert re.search(rf"ok +annotator +{world}/v1 has 'biased-vlm'", printed)
+    assert re.search(r"ok +annotator's answer +prefers the second picture \(P = .* s\)", printed)
     assert re.search(r"ok +judge's answer +.* prompt_alignment second \(", printed)
     assert KEY not in printed
 

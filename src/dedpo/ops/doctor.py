@@ -18,7 +18,7 @@ from rich.text import Text
 
 from dedpo import redact
 from dedpo.config import Config
-from dedpo.ops.reach import GEMINI_KEYS, Finding, get, judgement
+from dedpo.ops.reach import GEMINI_KEYS, Finding, annotation, get, judgement
 from dedpo.ops.terminal import console
 
 # Extra → the module that shows whether it is installed.
@@ -114,9 +114,11 @@ def _extras() -> Iterator[Finding]:
 
 
 def _endpoints(config: Config) -> Iterator[Finding]:
-    yield _endpoint(
-        "annotator", config.label.base_url or os.environ.get("OPENAI_BASE_URL"), "/models", "label.base_url"
-    )
+    url = config.label.base_url or os.environ.get("OPENAI_BASE_URL")
+    there = _endpoint("annotator", url, "/models", "label.base_url")
+    yield there
+    if url and there.state != "missing":
+        yield annotation(config)
     yield _endpoint(
         "oracle", config.score.oracle_url or os.environ.get("DEDPO_ORACLE_URL"), "/health", "score.oracle_url"
     )

@@ -84,7 +84,7 @@ def check(
 ) -> Plan:
     """Examine the pipeline's parameters, and print what was found, a line each.
 
-    Takes less than `SECONDS` and, where models are asked, `QUESTION_SECONDS`, and a little; starts
+    Takes less than `SECONDS` and, for each model that is asked, `QUESTION_SECONDS`, and a little; starts
     nothing, and spends at most one answer of each.
 
     Raises:
@@ -105,7 +105,10 @@ def check(
     findings += _together(checks, SECONDS)
     # Nothing is paid for a run that is refused anyway.
     if config is not None and not any(f.state == "missing" for f in findings):
-        findings += _together(_questions(config, judging=bool(judge)), QUESTION_SECONDS)
+        # One after the other: both clients import libraries that they share while they work, and two threads that do
+        # so at once see modules that are half there.
+        for what, question in _questions(config, labelling, judging=bool(judge)).items():
+            findings += _together({what: question}, QUESTION_SECONDS)
     # The commit is what the revision's lookup, one of them, has found.
     commit = next((f.detail for f in findings if f.what == COMMIT), commit)
     findings = [f for f in findings if f.what != COMMIT]
@@ -208,9 +211,14 @@ def _version(source: str) -> list[Finding]:
     return [finding, Finding(COMMIT, "ok", commit)] if commit else [finding]
 
 
-def _questions(config: Config, *, judging: bool) -> dict[str, Check]:
+def _questions(config: Config, labelling: str, *, judging: bool) -> dict[str, Check]:
     """What is paid for: a real question to each model that the run will ask."""
-    return {"judge's answer": lambda: [reach.judgement(config)]} if judging else {}
+    questions: dict[str, Check] = {}
+    if labelling == "endpoint":
+        questions["annotator's answer"] = lambda: [reach.annotation(config)]
+    if judging:
+        questions["judge's answer"] = lambda: [reach.judgement(config)]
+    return questions
 
 
 def _together(checks: Mapping[str, Check], seconds: float) -> list[Finding]:
@@ -218,7 +226,10 @@ def _together(checks: Mapping[str, Check], seconds: float) -> list[Finding]:
     results: dict[str, Sequence[Finding]] = {}
 
     def work(name: str, ask: Check) -> None:
-        results[name] = ask()
+        try:
+            results[name] = ask()
+        except Exception as error:  # A thread's exception would read as silence.
+            results[name] = [Finding(name, "missing", f"{name}: {type(error).__name__}: {excerpt(str(error))}")]
 
     # Daemons: a name server that keeps silent must not keep the task alive.
     threads = {n: threading.Thread(target=work, args=(n, c), daemon=True) for n, c in checks.items()}

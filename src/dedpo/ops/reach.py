@@ -90,6 +90,20 @@ def annotator(config: Config) -> Finding:
     return Finding(what, "ok", f"{url} has '{model}'")
 
 
+def annotation(config: Config) -> Finding:
+    """One real question to the annotator, as a run would put it: its reading, mass, seconds, and what is given up."""
+    what = "annotator's answer"
+    try:
+        from dedpo.label import probe
+
+        answered = probe.ask(config.label)
+    except ModuleNotFoundError as error:
+        return Finding(what, "note", f"not asked: the package '{error.name}' is missing; pip install 'dedpo[label]'")
+    except UserError as error:
+        return Finding(what, "missing", str(error))
+    return Finding(what, "ok" if answered.is_right else "note", answered.detail)
+
+
 def judge(config: Config) -> Finding:
     """The judge's endpoint: GET the model's description with $GEMINI_API_KEY."""
     what, model = "judge", config.judge.model

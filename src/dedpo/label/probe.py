@@ -1,0 +1,54 @@
+"""One real question to the annotator, whose right answer is known, before thousands are put."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from dedpo import probe
+from dedpo.images import data_url
+from dedpo.label.client import Client
+from dedpo.label.templates import messages, template
+from dedpo.probe import Answered
+from dedpo.sections import LabelConfig
+
+
+def ask(config: LabelConfig, seconds: float = probe.SECONDS) -> Answered:
+    """Put one question, and pay for at most one answer; a busy server is waited for as long as `seconds`.
+
+    Returns:
+        P(the second picture, which shows the prompt), the probability of both letters, the seconds, and what the
+        endpoint does not take.
+
+    Raises:
+        UserError: a run would end so, too (no key, refused, unreachable, no such model, no pictures).
+    """
+    return asyncio.run(_ask(config, seconds))
+
+
+async def _ask(config: LabelConfig, seconds: float) -> Answered:
+    question = template(config.template)
+    shown = messages(question, probe.PROMPT, *(data_url(picture) for picture in probe.pictures()))
+    once = {"timeout": max(config.timeout, seconds + 1), "max_retries": 0, "max_wait": seconds}
+    client = Client(config.model_copy(update=once), question.choices)
+    try:
+        await client.check()
+        begun = time.monotonic()
+        reply = await asyncio.wait_for(client.ask(shown, again=False), seconds)
+        took = time.monotonic() - begun
+    except TimeoutError:
+        return Answered(False, f"no answer to one question within {seconds:g} s; label.timeout is {config.timeout:g}")
+    finally:
+        await client.close()
+    left_out = "".join(f"; {loss}" for loss in client.given_up)
+    if reply.p_second is None:
+        return Answered(False, f"{reply.error} ({took:.1f} s){left_out}")
+    is_right = reply.p_second > 0.5
+    should = "" if is_right else "; the second picture shows the prompt, so it may not look at pictures"
+    mass = "not told" if reply.on_answer_mass is None else f"{reply.on_answer_mass:.3g}"
+    chosen = "second" if is_right else "first"
+    return Answered(
+        is_right,
+        f"prefers the {chosen} picture (P = {reply.p_second:.3g} for the second, {mass} of the probability on the two "
+        f"letters, {took:.1f} s){should}{left_out}",
+    )
