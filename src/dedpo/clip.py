@@ -24,6 +24,7 @@ class Clip:
 
     Attributes:
         scale: exp(logit_scale).
+        width: of the embeddings.
         prepare: makes float32 (n, 3, side, side) of n RGB pictures, on the CPU; threads may share it.
     """
 
@@ -32,6 +33,7 @@ class Clip:
     ) -> None:
         """Move the model to `device` in `dtype`."""
         self.scale = float(model.logit_scale.detach().float().exp())
+        self.width = int(model.config.projection_dim)
         self.prepare = prepare
         self._model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
         self._tokenizer, self._device, self._dtype = tokenizer, device, dtype

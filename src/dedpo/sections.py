@@ -349,6 +349,8 @@ class PromoteConfig(Section):
     """Whom the primary arm must beat."""
     min_gain: float = 0.0
     """The lower end of each difference's interval must lie above this."""
+    not_worse: list[Arm] | None = None
+    """Arms than which the primary must not be proven worse; null: every one that was trained."""
     min_win_rate: float | None = Field(None, ge=0, le=1)
     """The lower end of the judge's overall win rate against each of them must reach this; null: not asked."""
     max_loss: dict[Metric, float] = {}

@@ -75,33 +75,6 @@ def test_torchruns_environment_makes_a_rank(variables: dict[str, str], monkeypat
     assert launch.ranks("cpu", 3) == (2 if launch.is_rank() else 3)
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        MemoryError(),
-        torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 10 bytes"),
-    ],
-)
-def test_running_out_of_memory_says_what_to_do(error: Exception) -> None:
-    with (
-        pytest.raises(UserError, match=r"memory with 16 pairs.*micro_batch.*gradient_checkpointing.*train\.lora"),
-        launch.memory_errors(16),
-    ):
-        raise error
-
-
-def test_torchs_own_error_is_known() -> None:
-    """The words are torch's and may change."""
-    with pytest.raises(UserError, match="out of memory with 4 pairs"), launch.memory_errors(4):
-        torch.empty(1 << 50)
-
-
-def test_other_errors_pass() -> None:
-    with pytest.raises(RuntimeError, match="shape"), launch.memory_errors(16):
-        raise RuntimeError("wrong shape")
-
-
 def test_sigterm_is_noted_and_ends_nothing() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with launch.sigterm() as has_come:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dedpo import tables
+from dedpo import freshness, tables
 from dedpo.errors import UserError
 from dedpo.judge import cost, table
 from dedpo.judge.comparisons import Comparison, choose
@@ -62,6 +62,7 @@ def run(
             of a log can be read, or too many comparisons have no answer.
     """
     assert config.model is not None
+    freshness.require(samples, "run 'dedpo sample' again")
     log = log or log_folder(out)
     comparisons = choose(models, read_cells(samples), config.prompts, config.seed)
     settings = config.model_dump(exclude={"rivals"}) | {"models": [list(m) for m in models], "template": NAME}

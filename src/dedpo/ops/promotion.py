@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dedpo import locks, records
+from dedpo import freshness, locks, records
 from dedpo.errors import UserError, excerpt
 from dedpo.manifest import fingerprint, write_json, write_text
 from dedpo.origin import read_json
@@ -30,10 +30,12 @@ def run(config: PromoteConfig, *, metrics: Path, policy: Path | None, out: Path)
 
     Raises:
         UserError: the metrics are missing or broken, `out` cannot be written, or files of these names lie there that
-            no promotion wrote.
+            no promotion wrote; or the report is older than what it reports on.
     """
+    freshness.require(metrics.parent, "run 'dedpo report' again")
     found = _report(metrics)
     reasons = [reason for rival in config.over for reason in against(config, found, rival)]
+    reasons += losses(config, found)
     facts = {
         "promoted": all(r["passed"] for r in reasons),
         "primary": str(found.get("primary")),
@@ -80,6 +82,28 @@ def against(config: PromoteConfig, metrics: dict[str, Any], rival: str) -> list[
         passed = value is not None and value >= config.min_win_rate
         what = f"judge against {rival}"
         reasons.append(_reason(what, "the win rate", mean, value, "reach", config.min_win_rate, passed))
+    return reasons
+
+
+def losses(config: PromoteConfig, metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    """Whether another arm that was trained is proven better on the report's metric: one reason, or one an arm."""
+    metric = str(metrics.get("metric"))
+    table = metrics.get("differences")
+    others = sorted(table) if isinstance(table, dict) else []
+    if config.not_worse is not None:
+        others = [arm for arm in others if arm in config.not_worse]
+    highs = {arm: _number(metrics, "differences", arm, metric, "high") for arm in others if arm not in config.over}
+    lost = {arm: high for arm, high in highs.items() if high is not None and high < 0}
+    reasons = []
+    for arm, high in lost.items():
+        mean = _number(metrics, "differences", arm, metric, "mean")
+        text = (
+            f"{metric} against {arm}: it lost to {arm} by {-(mean or 0):.3f} (the difference's upper end is {high:.3f})"
+        )
+        reasons.append({"what": f"lost to {arm}", "value": high, "limit": 0.0, "passed": False, "text": text})
+    if highs and not lost:
+        text = f"{metric}: not proven worse than {', '.join(highs)}"
+        reasons.append({"what": "lost to nobody", "value": None, "limit": 0.0, "passed": True, "text": text})
     return reasons
 
 

@@ -16,8 +16,8 @@ class Answer(NamedTuple):
     """The headline and what a careful reader must know beside it.
 
     Attributes:
-        verdict: 'better', 'worse' or 'unclear': of the primary arm against all rivals; 'mixed': better than one and
-            worse than another.
+        verdict: 'better', 'worse' or 'unclear': of the primary arm against all rivals, or against the reference where
+            none was trained; 'mixed': better than one and worse than another.
         notes: sentences.
     """
 
@@ -38,17 +38,21 @@ def answer(
         against: method → primary minus that method.
         means: method → its own mean.
     """
-    rivals = [r for r in RIVALS if r in against]
+    trained: list[str] = [r for r in RIVALS if r in against]
+    rivals = trained or [r for r in (REFERENCE,) if r in against]
     if not rivals:
-        missing = " and ".join(title(r) for r in RIVALS if r != primary)
-        headline = f"No comparison can be made for {title(primary)}: {missing} were not scored on {metric}."
+        headline = f"No comparison can be made for {title(primary)}: nothing else was scored on {metric}."
         return Answer(headline, "unclear", _notes(primary, metric, against, means))
     clauses = [_clause(against[r], title(r)) for r in rivals]
     kinds = {_kind(against[r]) for r in rivals}
     undecided = "mixed" if {"better", "worse"} <= kinds else "unclear"
     verdict = kinds.pop() if len(kinds) == 1 else undecided
     headline = f"{title(primary)} {_joined(clauses)} on {metric}."
-    return Answer(headline, verdict, _notes(primary, metric, against, means))
+    notes = _notes(primary, metric, against, means)
+    if not trained:
+        missing = " and ".join(title(r) for r in RIVALS if r != primary)
+        notes.insert(0, f"Compared with the untouched reference alone: {missing} were not trained.")
+    return Answer(headline, verdict, notes)
 
 
 def _kind(difference: Estimate) -> str:
@@ -96,7 +100,7 @@ def _notes(
     if best != primary:
         notes.append(_ahead(title(best), metric, against.get(best), means[best], title(primary)))
     below = against.get(REFERENCE)
-    if below is not None and _kind(below) != "better":
+    if below is not None and len(against) > 1 and _kind(below) != "better":
         notes.append(
             f"It is not shown to be better than the untouched {title(REFERENCE).lower()} "
             f"({number(below.mean, signed=True)}, 95 % interval {bounds(below, signed=True)})."

@@ -11,7 +11,7 @@ from dedpo.report.bias import plain
 from dedpo.report.content import Content, build
 from dedpo.report.labels import means
 from dedpo.report.methods import REFERENCE, shown
-from dedpo.report.store import Places, Sources, finished, finite, read, read_pictures
+from dedpo.report.store import Places, Sources, finished, finite, read, read_pictures, require
 from dedpo.report.summary import Estimate
 from dedpo.sections import ReportConfig
 
@@ -48,7 +48,8 @@ def run(
         the content of metrics.json.
 
     Raises:
-        UserError: the scores are missing or broken, or lack the metric or the primary arm.
+        UserError: the scores are missing or broken, lack the metric or the primary arm, or samples, scores and verdicts
+            are not of what lies there now.
     """
     places = Places(
         samples=samples,
@@ -60,6 +61,7 @@ def run(
         bias=bias,
         verdicts=verdicts,
     )
+    require(places)
     sources = read(places)
     settings = config.model_dump() | {"primary": primary}
     with output_folder(out, stage="report", config=settings, inputs=finished(places, sources), shared=FILES) as partial:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from dedpo import images, tables
+from dedpo import freshness, images, tables
 from dedpo.errors import UserError
 from dedpo.manifest import MANIFEST, read_manifest
 from dedpo.origin import read_json
@@ -81,6 +81,17 @@ class Sources:
     verdicts: list[Json]
     judged: Json
     manifests: dict[str, Json]
+
+
+def require(places: Places) -> None:
+    """Refuse samples, scores and verdicts that were made from something else than what lies there now.
+
+    Raises:
+        UserError: names the output, the input that changed, and the command that makes it again.
+    """
+    for folder, command in ((places.samples, "sample"), (places.scores, "score"), (places.verdicts, "judge")):
+        if folder is not None:
+            freshness.require(folder, f"run 'dedpo {command}' again")
 
 
 def read(places: Places) -> Sources:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dedpo import origin, tables
 from dedpo.errors import UserError
 from dedpo.manifest import input_hashes, note_run, output_folder, write_json
+from dedpo.memory import memory_errors
 from dedpo.progress import note, progress
 from dedpo.sample import store
 from dedpo.sections import SampleConfig
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from dedpo.sample.sampler import Request
 
 REFERENCE = "reference"
+MEMORY_REMEDY = "lower sample.batch_size, or set sample.precision=bf16; finished models stay"
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -182,7 +184,8 @@ def _sample_models(
                 if len(sides) > 1:
                     raise UserError(_unequal(sides))
                 try:
-                    pictures |= _pictures(name, missing, sampler.sample(pipeline, missing, config, side), advance)
+                    with memory_errors(f"sample: {config.batch_size} pictures at a time", MEMORY_REMEDY):
+                        pictures |= _pictures(name, missing, sampler.sample(pipeline, missing, config, side), advance)
                 except sampler.NotFiniteError as error:
                     raise UserError(f"{place} ({models[name]}): {error}{_why(name, pipeline)}") from None
                 cut = len(diffusion.too_long(pipeline, prompts)) if cut is None else cut

@@ -54,6 +54,11 @@ class LocalScorer:
             case "pickscore":
                 return lambda images, texts: metrics.pickscore(images, texts, self._clip.scale)
             case "aesthetic":
+                if self._clip.width != aesthetic.WIDTH:
+                    raise UserError(
+                        f"score.aesthetic_model: {config.aesthetic_model}: its embeddings have {self._clip.width} "
+                        f"numbers, and the aesthetic head reads {aesthetic.WIDTH}: name OpenAI's CLIP ViT-L/14"
+                    )
                 head = aesthetic.load(config.aesthetic_head, "score.aesthetic_head", config.trusted_sha256)
                 return lambda images, _: head(images)
             case _:

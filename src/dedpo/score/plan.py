@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import dedpo
+from dedpo import hub
 from dedpo.errors import UserError
 from dedpo.hub import check_name
 from dedpo.sections import Metric, ScoreConfig
@@ -82,7 +83,9 @@ def _model(metric: Metric, config: ScoreConfig) -> Model:
             weights, place = config.hpsv2_model, "score.hpsv2_model"
             if (Path(weights) / "config.json").is_file():
                 return Model(weights, weights, True, place, place)
-            return Model(f"{weights}/{HPSV2_FILES[metric]}", config.hpsv2_base, True, place, "score.hpsv2_base")
+            name, revision = hub.model(weights)
+            file = f"{name}/{HPSV2_FILES[metric]}" + (f"@{revision}" if revision else "")
+            return Model(file, config.hpsv2_base, True, place, "score.hpsv2_base")
 
 
 def identity(config: ScoreConfig, metric: Metric, weights: Mapping[str, object]) -> dict[str, object]:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from PIL import Image
 
-from dedpo import origin, tables
+from dedpo import freshness, origin, tables
 from dedpo.errors import UserError, excerpt
 from dedpo.images import data_url, decode
 from dedpo.manifest import input_hashes, note_run, output_folder, write_json
+from dedpo.memory import memory_errors
 from dedpo.progress import Advance, note, progress
 from dedpo.score import plan
 from dedpo.score.plan import Model
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from dedpo.score.oracle import Item, Oracle
 
 BATCH = 32
+MEMORY_REMEDY = "lower score.batch_size, or set score.precision=bf16; what was scored is kept"
 KEY = [(name, "ascending") for name in tables.SCORES.key]
 Rows = list[dict[str, Any]]
 
@@ -52,8 +54,9 @@ def run(
 
     Raises:
         UserError: no oracle is named or it cannot be reached, weights cannot be had, or a sample has no finite value
-            (names model, prompt and seed).
+            (names model, prompt and seed), or the samples are of other policies or prompts than lie there now.
     """
+    freshness.require(samples, "run 'dedpo sample' again")
     log = log or log_folder(out)
     # Over all shards: no sample is there twice.
     tables.read(samples, tables.SAMPLES, list(tables.SAMPLES.key))
@@ -88,7 +91,12 @@ def run(
             for store in stores.values():
                 store.write(partial, sorted(store.answers))
         scores = pa.Table.from_pylist(rows, schema=tables.SCORES.schema).sort_by(KEY)
-        summary = {"samples": len(pictures), "means": _means(scores)}
+        summary = {
+            "samples": len(pictures),
+            "means": _means(scores),
+            # What decided each metric's values: hashes and commits of weights, versions.
+            "measured_by": {metric: plan.identity(config, metric, weights) for metric in config.metrics},
+        }
         run = {"measured": total - kept, "carried_over": kept}
         tables.write(scores, tables.SCORES, partial / "scores.parquet")
         write_json(partial / "summary.json", summary)
@@ -165,8 +173,9 @@ def _score_here(config: ScoreConfig, model: Model, samples: Path, waiting: _Wait
         return
     table = tables.read(samples, tables.SAMPLES, columns=[*tables.SAMPLES.key, "prompt"])
     prompts = [row["prompt"] for row in table.to_pylist() if waiting.is_waiting(row)]
-    scorer = LocalScorer(config, model, list(waiting.stores), prompts)
-    with progress(f"scoring {count} samples with {model.weights}", count) as advance:
+    many = memory_errors(f"score: {config.batch_size} pictures at a time through {model.weights}", MEMORY_REMEDY)
+    with many, progress(f"scoring {count} samples with {model.weights}", count) as advance:
+        scorer = LocalScorer(config, model, list(waiting.stores), prompts)
         for batch in waiting:
             pictures = [_picture(row, samples, max_pixels) for row in batch]
             scored = scorer.score(pictures, [row["prompt"] for row in batch])

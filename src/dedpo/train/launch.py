@@ -28,6 +28,10 @@ Job = TypeVar("Job")
 TERMINATED = 128 + signal.SIGTERM
 # A rank finishes its step and writes its checkpoint before it ends; whoever is still there after that is stuck.
 GRACE_SECONDS = 120
+MEMORY_REMEDY = (
+    "lower train.micro_batch, set train.gradient_checkpointing=true, or train adapters with "
+    "train.lora={rank: 16, alpha: 16}"
+)
 _TAKEN_OVER = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -142,35 +146,6 @@ def _handlers_kept() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-MEMORY_REMEDY = (
-    "lower train.micro_batch, set train.gradient_checkpointing=true, or train adapters with "
-    "train.lora={rank: 16, alpha: 16}"
-)
-
-
-@contextmanager
-def memory_errors(micro_batch: int) -> Iterator[None]:
-    """Within: running out of memory is an error that says what to do about it.
-
-    Args:
-        micro_batch: pairs that one forward pass takes now, for the message.
-
-    Raises:
-        UserError: memory ran out.
-    """
-    try:
-        yield
-    except Exception as error:
-        # torch has a class of its own for a GPU's memory and a plain RuntimeError for the machine's.
-        texts = ("can't allocate memory", "not enough memory")
-        is_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-        if is_memory or (isinstance(error, RuntimeError) and any(text in str(error) for text in texts)):
-            raise UserError(
-                f"training: out of memory with {micro_batch} pairs a forward pass; {MEMORY_REMEDY}"
-            ) from error
-        raise
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ import numpy as np
 from dedpo import adapter_files, origin
 from dedpo.errors import UserError
 from dedpo.manifest import input_hashes, output_folder, write_json, write_text
+from dedpo.memory import memory_errors
 from dedpo.sections import TrainConfig
 from dedpo.train import launch
 
@@ -115,7 +116,7 @@ def _work(job: _Job) -> dict[str, Any]:
 
     accelerator = _join(job.config)
     share = job.config.batch_size // accelerator.num_processes
-    with _folder(job, accelerator) as partial, launch.memory_errors(job.config.micro_batch or share):
+    with _folder(job, accelerator) as partial, _memory(job.config.micro_batch or share):
         pipeline, cache, validation = _prepare(job, accelerator, partial)
         identity = diffusion.identity(job.config.base, pipeline) if job.config.lora else {}
         notes = _notes(cache, pipeline)
@@ -139,6 +140,10 @@ def _work(job: _Job) -> dict[str, Any]:
         accelerator.wait_for_everyone()
     accelerator.end_training()
     return metrics | (diagnostics.memory() if metrics else {})
+
+
+def _memory(pairs: int) -> AbstractContextManager[None]:
+    return memory_errors(f"training: {pairs} pairs a forward pass", launch.MEMORY_REMEDY)
 
 
 def _join(config: TrainConfig) -> Accelerator:
