@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from dedpo.config import Config, load
 from dedpo.errors import UserError
-from dedpo.sections import ARMS, LoraConfig
+from dedpo.sections import LoraConfig
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 
@@ -50,7 +50,7 @@ def test_the_file_decides_and_the_rest_is_default(tmp_path):
 
 def test_no_file_and_an_empty_file_are_the_defaults(tmp_path):
     assert load(None) == Config() == load(write(tmp_path, "# nothing\n"))
-    assert load(None).arms == list(ARMS)
+    assert load(None).arms == ["dpo_human", "dpo_synthetic", "dedpo_tuned"]
 
 
 @pytest.mark.parametrize(

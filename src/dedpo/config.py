@@ -17,7 +17,6 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from dedpo import redact, yaml_text
 from dedpo.errors import UserError, excerpt
 from dedpo.sections import (
-    ARMS,
     Arm,
     BiasConfig,
     DataConfig,
@@ -45,7 +44,7 @@ class Config(Section):
 
     seeds: list[int] = Field([0], min_length=1)
     """One draw of the labelled subset and one training of every arm for each."""
-    arms: list[Arm] = Field(list(ARMS), min_length=1)
+    arms: list[Arm] = Field(["dpo_human", "dpo_synthetic", "dedpo_tuned"], min_length=1)
     """The arms to compare; 'reference', the untouched base model, is always among the methods."""
     primary: Arm = "dedpo_tuned"
     """The arm that the report's answer is about, named before the results are seen."""

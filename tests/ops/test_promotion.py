@@ -48,11 +48,29 @@ def test_a_sure_gain_is_promoted(tmp_path: Path) -> None:
     assert found["policy_sha256"] == fingerprint(tmp_path / "policy")
     assert promotion.describe(found) == (
         "dedpo_tuned: promoted; pickscore against reference: the difference is 0.300, lower end 0.100, which must be "
-        "above 0"
+        "above 0; pickscore: not proven worse than dpo_human"
     )
     assert json.loads((tmp_path / "out" / "promotion.json").read_text()) == found
     assert (tmp_path / "out" / "promotion.md").read_text().startswith("# Promoted: `dedpo_tuned`")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["promotion.json", "promotion.md", "report.html"]
+
+
+def test_who_lost_to_another_arm_is_not_promoted_and_the_text_names_whom(tmp_path: Path) -> None:
+    lost = metrics()
+    lost["differences"] |= {
+        "dpo_human": {"pickscore": difference(-0.283, -0.4)},
+        "dpo_synthetic": {"pickscore": difference(0.1, 0.05)},
+        "dpo_all_human": {"pickscore": difference(-0.1, -0.3), "clipscore": difference(-0.2, -0.3)},
+    }
+    found = decide(tmp_path, lost)
+    assert not found["promoted"]
+    assert "it lost to dpo_human by 0.283" in promotion.describe(found)
+    assert "dpo_all_human" not in promotion.describe(found), "its interval holds 0"
+    assert "it lost to dpo_human by 0.283" in (tmp_path / "out" / "promotion.md").read_text()
+    assert decide(tmp_path, lost, not_worse=["dpo_synthetic"])["promoted"]
+    assert decide(tmp_path, lost, not_worse=[])["promoted"]
+    gained = {"reference": lost["differences"]["reference"], "dpo_human": {"pickscore": difference(None, None)}}
+    assert decide(tmp_path, lost | {"differences": gained})["promoted"], "no interval proves nothing"
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,17 @@ def test_no_gain_over_the_reference_is_said() -> None:
     assert "not shown to be better than the untouched reference" in found.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("mean", "verdict", "said"),
+    [(0.3, "better", "beats"), (-0.3, "worse", "falls behind"), (0.05, "unclear", "cannot be told apart from")],
+)
+def test_one_arm_alone_is_answered_against_the_reference(mean: float, verdict: str, said: str) -> None:
+    found = ask({"reference": gap(mean, 0.1)}, reference=0.5)
+    assert found.verdict == verdict
+    assert found.headline.startswith(f"DeDPO {said} ")
+    assert "untouched reference alone: DPO + synthetic and DPO human were not trained" in found.notes[0]
+
+
 def test_without_rivals_or_intervals() -> None:
     assert ask({"sft": gap(1, 0.1)}).headline.startswith("No comparison can be made")
     lone = Estimate(0.2, np.nan, np.nan, 1, "prompts")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dedpo.cli.options import ConfigFile, Layout, Overrides, Verbose, Work, prepare, say
+from dedpo.cli.options import ConfigFile, Layout, Overrides, Verbose, Work, prepare, say, trained
 
 app = typer.Typer()
 
@@ -38,8 +38,10 @@ def judge(
             stage.skip(Layout(work).verdicts)
         say("no judge: judge.model is null; the report goes without verdicts")
         return
-    models, left_out = comparisons.against(settings.primary, settings.judge.rivals, settings.arms, settings.seeds[0])
-    samples = Layout(work).samples
+    paths, seed = Layout(work), settings.seeds[0]
+    arms = trained(settings, paths, seed)
+    models, left_out = comparisons.against(settings.primary, settings.judge.rivals, arms, seed)
+    samples = paths.samples
     if left_out:
         say(f"not compared (no such arm, or the primary itself): {', '.join(left_out)}")
     if dry_run:

@@ -60,6 +60,29 @@ class Layout:
         return self.work / name
 
 
+def trained(settings: Config, layout: Layout, seed: int) -> list[str]:
+    """Those of the settings' arms that have a policy of one training seed; says which have none.
+
+    Raises:
+        UserError: none has, or a training was interrupted.
+    """
+    from dedpo.errors import UserError
+
+    folder = layout.policies / str(seed)
+    found: list[str] = [arm for arm in settings.arms if (folder / arm / "manifest.json").is_file()]
+    missing = [arm for arm in settings.arms if arm not in found]
+    if unfinished := [arm for arm in missing if (folder / f"{arm}.partial").exists()]:
+        raise UserError(
+            f"{folder / unfinished[0]}: its training was interrupted; run 'dedpo train --arm {unfinished[0]} --seed "
+            f"{seed}' to its end, or delete the .partial folder"
+        )
+    if not found:
+        raise UserError(f"{folder}: no arm has been trained; run 'dedpo train --arm {settings.primary}' first")
+    if missing:
+        typer.echo(f"seed {seed}: not trained, so left out: {', '.join(missing)}", err=True)
+    return found
+
+
 class _State:
     """What `main` must know after a command has failed."""
 

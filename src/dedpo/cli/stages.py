@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dedpo.cli.options import ConfigFile, Layout, Overrides, Seed, Verbose, Work, prepare, say
+from dedpo.cli.options import ConfigFile, Layout, Overrides, Seed, Verbose, Work, prepare, say, trained
 from dedpo.errors import UserError
 
 app = typer.Typer()
@@ -54,13 +54,13 @@ def targets(
 
     settings = prepare(config, overrides, verbose)
     paths = Layout(work)
-    features = paths.features / "features.parquet"
+    features, labels = paths.features / "features.parquet", paths.labels / "labels.parquet"
     facts = stage.run(
         settings.targets,
         arms=settings.arms,
         ratings=paths.ratings,
         splits=paths.splits / str(seed) / "splits.parquet",
-        labels=paths.labels / "labels.parquet",
+        labels=labels if labels.is_file() else None,
         features=features if features.is_file() else None,
         out=paths.targets / str(seed),
     )
@@ -123,7 +123,9 @@ def sample(
         for former, now in ops.retire(work, seeds=settings.seeds, arms=settings.arms).items():
             typer.echo(f"{former}: not in the settings any more; moved to {now}", err=True)
     models = {"reference": settings.train.base} | {
-        f"{arm}-{seed}": str(paths.policies / str(seed) / arm) for seed in settings.seeds for arm in settings.arms
+        f"{arm}-{seed}": str(paths.policies / str(seed) / arm)
+        for seed in settings.seeds
+        for arm in trained(settings, paths, seed)
     }
     say(stage.run(settings.sample, models=models, out=paths.samples))
 

@@ -27,7 +27,7 @@ def run(
     arms: Sequence[str],
     ratings: Path,
     splits: Path,
-    labels: Path,
+    labels: Path | None,
     features: Path | None,
     out: Path,
 ) -> dict[str, Any]:
@@ -37,6 +37,7 @@ def run(
     counted, and n is the number of the rest. What the annotators are worth is estimated once for all arms.
 
     Args:
+        labels: the annotators' answers; None where nobody was asked, which the arms of human labels alone allow.
         features: the pairs' features, for the probe; None: λ and n_eff are those at the reference.
 
     Returns:
@@ -46,7 +47,11 @@ def run(
         UserError: an input is missing or wrong, an arm is left without a labelled pair, or it needs a flip rate that
             is neither set nor can be estimated.
     """
-    inputs = {"ratings": ratings, "splits": splits, "labels": labels}
+    inputs = {"ratings": ratings, "splits": splits}
+    if labels is not None:
+        inputs["labels"] = labels
+    elif asking := [arm for arm in arms if arm in arms_.NEEDS_ANNOTATOR]:
+        raise UserError(f"arm {asking[0]}: needs an annotator's labels, and there are none; run 'dedpo label' first")
     if features is not None:
         inputs["features"] = features
     settings = config.model_dump() | {"arms": list(arms)}

@@ -47,7 +47,7 @@ class Opinions:
         return replace(self, **{name: getattr(self, name)[keep] for name in rows})
 
 
-def read(ratings: Path, splits: Path, labels: Path, features: Path | None) -> Opinions:
+def read(ratings: Path, splits: Path, labels: Path | None, features: Path | None) -> Opinions:
     """Join the tables over the training pairs; no image is read.
 
     Raises:
@@ -60,7 +60,8 @@ def read(ratings: Path, splits: Path, labels: Path, features: Path | None) -> Op
         raise UserError(f"{splits}: no row has split 'train'; lower data.holdout and split again")
     ids = split.column("pair_id")
     rated = tables.read(ratings, tables.RATINGS).group_by("pair_id").aggregate([("preference", "mean")])
-    names, annotations = _annotations(ids, tables.read(labels, tables.LABELS))
+    nobody: tuple[tuple[str, ...], Floats] = ("nobody",), np.full((len(ids), 1), np.nan)
+    names, annotations = nobody if labels is None else _annotations(ids, tables.read(labels, tables.LABELS))
     groups, matrix = _features(ids, features)
     opinions = Opinions(
         pair_ids=np.array(ids.to_pylist(), dtype=object),
