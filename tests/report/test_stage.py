@@ -156,7 +156,7 @@ def test_two_methods_one_prompt(tmp_path: Path) -> None:
     rescore(inputs, lambda r: r["model"] in ("reference", "dedpo_tuned-0") and r["metric"] == "human_oracle")
     metrics = stage.run(ReportConfig(metric="human_oracle"), **inputs, out=tmp_path / "report")
     assert metrics["methods"]["dedpo_tuned"]["human_oracle"]["low"] is None
-    assert "No comparison can be made" in (tmp_path / "report/report.html").read_text()
+    assert "untouched reference alone" in (tmp_path / "report/report.html").read_text()
 
 
 def test_user_errors(tmp_path: Path) -> None:

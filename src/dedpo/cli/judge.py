@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dedpo.cli.options import ConfigFile, Layout, Overrides, Verbose, Work, prepare, say, trained
+from dedpo.cli.options import ConfigFile, Layout, Overrides, Verbose, Work, prepare, say
 
 app = typer.Typer()
 
@@ -31,6 +31,7 @@ def judge(
     settings and new trainings, in <work>/verdicts.answers; delete that and <work>/verdicts to have all judged anew.
     """
     from dedpo.judge import comparisons, stage, summary
+    from dedpo.judge.store import read_cells
 
     settings = prepare(config, overrides, verbose)
     if settings.judge.model is None:
@@ -39,7 +40,8 @@ def judge(
         say("no judge: judge.model is null; the report goes without verdicts")
         return
     paths, seed = Layout(work), settings.seeds[0]
-    arms = trained(settings, paths, seed)
+    drawn = read_cells(paths.samples)
+    arms = [arm for arm in settings.arms if f"{arm}-{seed}" in drawn]
     models, left_out = comparisons.against(settings.primary, settings.judge.rivals, arms, seed)
     samples = paths.samples
     if left_out:
