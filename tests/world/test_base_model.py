@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from dedpo import diffusion
 from dedpo.sample import sampler
 from dedpo.sections import SampleConfig
 from dedpo.world.base_model import Recipe, build, make_tokenizer
@@ -58,8 +58,8 @@ def test_it_draws_the_prompt() -> None:
     """Pictures fit their own prompts much better than each other's."""
     prompts = prompts_of("validation")[:40]
     config = SampleConfig(steps=12, guidance=2.0, batch_size=40)
-    pipeline = diffusion.load(str(BASE), "base")
-    pictures = np.stack(list(sampler.sample(pipeline, [sampler.Request(p.text, 0) for p in prompts], config)))
+    pipeline = sampler.load(str(BASE), "base", torch.device("cpu"))
+    pictures = np.stack(list(sampler.sample(pipeline, [sampler.Request(p.text, 0) for p in prompts], config, 16)))
     own = measure(prompts, pictures)["adherence"].mean()
     others = measure(prompts[7:] + prompts[:7], pictures)["adherence"].mean()
     assert own > -0.5
