@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dedpo import diffusion, manifest, records
+from dedpo import adapter_files, diffusion, manifest, records
 from dedpo.data import stage as data
 from dedpo.errors import UserError
 from dedpo.ops import gate, promotion, volume
@@ -70,9 +70,8 @@ def _finished(folder: Path) -> None:
 
 
 def _adapters(folder: Path) -> None:
-    if (folder / "f").exists():
-        (folder / "f").rename(folder / diffusion.ADAPTER_BASE)
-    (folder / diffusion.ADAPTER_WEIGHTS).write_bytes(b"")
+    (folder / "f").rename(folder / adapter_files.BASE)
+    (folder / adapter_files.WEIGHTS).write_bytes(b"")
     diffusion.load(str(folder), "sample")
 
 
@@ -102,7 +101,7 @@ def test_a_lost_record_is_named_with_what_makes_it_again(reader: str, content: b
 @pytest.mark.parametrize("content", [b"{", b"[]", b"{}", b"\xff"])
 def test_adapters_without_their_base_are_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(content)
-    with pytest.raises(UserError, match=f"{diffusion.ADAPTER_BASE}: .*; train it again"):
+    with pytest.raises(UserError, match=f"{adapter_files.BASE}: .*; .* train again"):
         _adapters(tmp_path)
 
 

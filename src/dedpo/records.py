@@ -31,3 +31,10 @@ def read(path: Path, remedy: str, keys: Collection[str] = ()) -> dict[str, Any]:
     if lacking := sorted(set(keys) - found.keys()):
         raise UserError(f"{path}: says nothing of '{lacking[0]}'; {remedy}")
     return found
+
+
+def number(tree: Any, *keys: str) -> float | None:
+    """The number at a place in it; None where there is none, or something else."""
+    for key in keys:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return float(tree) if isinstance(tree, int | float) and not isinstance(tree, bool) else None

@@ -103,3 +103,20 @@ def test_an_annotator_the_other_way_round_never_passes_and_is_named(tmp_path: Pa
     (tmp_path / "bias" / "bias.json").write_text(json.dumps(found | {"reversed": told}))
     with pytest.raises(UserError, match="may be the other way round; say so"):
         gate.run(GateConfig(min_agreement=None, min_answered=None), **paths)
+
+
+@pytest.mark.parametrize("value", ["x", [], {}, True, [[1]], None])
+@pytest.mark.parametrize("place", ["agreement", "agreement.value", "position_bias", "answered", "pairs"])
+def test_what_is_no_number_is_no_pass(place: str, value: Any, tmp_path: Path) -> None:
+    bias: dict[str, Any] = {"agreement": {"value": 0.9, "low": "x", "high": []}}
+    labels: dict[str, Any] = {"pairs": 10, "answered": 10, "position_bias": 0.0}
+    *outer, last = place.split(".")
+    tree = bias if place.startswith("agreement") else labels
+    (tree[outer[0]] if outer else tree)[last] = value
+    for name, content in (("bias/bias.json", bias), ("labels/summary.json", labels)):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(UserError, match="gate: .* is not good enough"):
+        gate.run(
+            GateConfig(max_position_bias=0.1), bias=tmp_path / "bias", labels=tmp_path / "labels", out=tmp_path / "out"
+        )

@@ -76,20 +76,21 @@ def examine(config: GateConfig, bias: dict[str, Any], counts: dict[str, Any]) ->
         told = excerpt(str(bias["reversed"]), 400)
         checks.append(Check("orientation", "dedpo bias", decided["high"], REVERSED, False, told))
     if config.min_agreement is not None:
-        checks.append(_agreement(config.min_agreement, bias.get("agreement")))
+        checks.append(_agreement(config.min_agreement, bias))
     if config.max_position_bias is not None:
-        checks.append(_position(config.max_position_bias, counts.get("position_bias")))
+        checks.append(_position(config.max_position_bias, records.number(counts, "position_bias")))
     if config.min_answered is not None:
-        checks.append(_answered(config.min_answered, counts.get("answered"), counts.get("pairs")))
+        checks.append(_answered(config.min_answered, *(records.number(counts, name) for name in ("answered", "pairs"))))
     return checks
 
 
-def _agreement(limit: float, found: Any) -> Check:
+def _agreement(limit: float, bias: dict[str, Any]) -> Check:
     name, setting = "agreement with people", "gate.min_agreement"
-    if not isinstance(found, dict) or found.get("value") is None:
+    value, low, high = (records.number(bias, "agreement", key) for key in ("value", "low", "high"))
+    if value is None:
         return Check(name, setting, None, limit, False, f"{name} could not be measured, at least {limit:g} is asked")
-    low, high = (found["value"] if found.get(key) is None else found[key] for key in ("low", "high"))
-    detail = f"{name} {found['value']:.3f} ({low:.3f} to {high:.3f}), whose upper end must reach {limit:g}"
+    low, high = value if low is None else low, value if high is None else high
+    detail = f"{name} {value:.3f} ({low:.3f} to {high:.3f}), whose upper end must reach {limit:g}"
     return Check(name, setting, high, limit, high >= limit, detail)
 
 
@@ -100,12 +101,14 @@ def _position(limit: float, value: float | None) -> Check:
     return Check(name, setting, abs(value), limit, abs(value) <= limit, f"{name} {value:+.3f}, at most ±{limit:g}")
 
 
-def _answered(limit: float, answered: int | None, total: int | None) -> Check:
+def _answered(limit: float, answered: float | None, total: float | None) -> Check:
     name, setting = "answered pairs", "gate.min_answered"
     if answered is None or not total:
         return Check(name, setting, None, limit, False, f"{name} were not counted, at least {limit:g} is asked")
     share = answered / total
-    return Check(name, setting, share, limit, share >= limit, f"{name} {answered} of {total}, at least {limit:.1%}")
+    return Check(
+        name, setting, share, limit, share >= limit, f"{name} {answered:.0f} of {total:.0f}, at least {limit:.1%}"
+    )
 
 
 def page(annotator: str, checks: list[Check]) -> str:

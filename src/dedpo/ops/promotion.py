@@ -72,13 +72,13 @@ def against(config: PromoteConfig, metrics: dict[str, Any], rival: str) -> list[
     limits = {metric: config.min_gain} | {name: -loss for name, loss in config.max_loss.items()}
     reasons = []
     for name, limit in limits.items():
-        value = _number(metrics, "differences", rival, name, "low")
-        mean = _number(metrics, "differences", rival, name, "mean")
+        value = records.number(metrics, "differences", rival, name, "low")
+        mean = records.number(metrics, "differences", rival, name, "mean")
         passed = value is not None and value > limit
         reasons.append(_reason(f"{name} against {rival}", "the difference", mean, value, "be above", limit, passed))
     if config.min_win_rate is not None:
-        value = _number(metrics, "judge", rival, CRITERION, "low")
-        mean = _number(metrics, "judge", rival, CRITERION, "win_rate")
+        value = records.number(metrics, "judge", rival, CRITERION, "low")
+        mean = records.number(metrics, "judge", rival, CRITERION, "win_rate")
         passed = value is not None and value >= config.min_win_rate
         what = f"judge against {rival}"
         reasons.append(_reason(what, "the win rate", mean, value, "reach", config.min_win_rate, passed))
@@ -92,11 +92,13 @@ def losses(config: PromoteConfig, metrics: dict[str, Any]) -> list[dict[str, Any
     others = sorted(table) if isinstance(table, dict) else []
     if config.not_worse is not None:
         others = [arm for arm in others if arm in config.not_worse]
-    highs = {arm: _number(metrics, "differences", arm, metric, "high") for arm in others if arm not in config.over}
+    highs = {
+        arm: records.number(metrics, "differences", arm, metric, "high") for arm in others if arm not in config.over
+    }
     lost = {arm: high for arm, high in highs.items() if high is not None and high < 0}
     reasons = []
     for arm, high in lost.items():
-        mean = _number(metrics, "differences", arm, metric, "mean")
+        mean = records.number(metrics, "differences", arm, metric, "mean")
         text = (
             f"{metric} against {arm}: it lost to {arm} by {-(mean or 0):.3f} (the difference's upper end is {high:.3f})"
         )
@@ -134,12 +136,6 @@ def page(facts: dict[str, Any]) -> str:
     if facts["policy_sha256"]:
         lines.append(f"\nPolicy: `{facts['policy_sha256']}`")
     return "\n".join(lines) + "\n"
-
-
-def _number(tree: Any, *keys: str) -> float | None:
-    for key in keys:
-        tree = tree.get(key) if isinstance(tree, dict) else None
-    return float(tree) if isinstance(tree, int | float) and not isinstance(tree, bool) else None
 
 
 def _report(path: Path) -> dict[str, Any]:
