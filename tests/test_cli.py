@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -48,6 +49,12 @@ def test_every_command_explains_itself(name: str) -> None:
     done = _run(*name.split(), "--help")
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) > 5
+
+
+def test_a_terminal_without_the_letters_is_shown_something_else() -> None:
+    done = _run("config", "--set", "label.model=mödel", env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0, done.stderr
+    assert "m\\xf6del" in done.stdout
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -271,6 +271,29 @@ def test_a_read_only_target_is_said_so(tmp_path, monkeypatch, code):
         make(tmp_path / "out")
 
 
+def test_an_input_that_cannot_be_read_is_no_place_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+
+    def refuse(paths):
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "in" / "a.png"))
+
+    monkeypatch.setattr(manifest, "fingerprints", refuse)
+    with pytest.raises(UserError, match=r"in/a.png: cannot be read or written .*give this user access"):
+        make(tmp_path / "out")
+
+
+def test_an_unfinished_run_keeps_no_secret(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOME_API_KEY", "s3cret-s3cret")
+    with (
+        pytest.raises(RuntimeError),
+        output_folder(
+            tmp_path / "out", stage="toy", config={"request": {"user": "s3cret-s3cret"}}, inputs={}
+        ) as partial,
+    ):
+        raise RuntimeError
+    assert "s3cret" not in (partial / ".request.json").read_text()
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_names_the_remedy_and_keeps_the_work(tmp_path, monkeypatch, code):
     def full(path, value):

@@ -17,7 +17,7 @@ SHARED = ("page.html", "numbers.json")
 def make(out, stage="toy", inputs=None, names=("a.txt",), fail=False, **how):
     with output_folder(out, stage=stage, config={}, inputs=inputs or {}, **how) as partial:
         for name in names:
-            (partial / name).write_text(f"{stage} {name}")
+            (partial / name).write_bytes(os.fsencode(f"{stage} {name}"))
         if fail:
             raise RuntimeError
 
@@ -91,8 +91,19 @@ def dangling_link(folder):
     (folder / "data").symlink_to("/nowhere/at/all")
 
 
+def a_folder_named_like_litter(folder):
+    thesis(folder / ".nfs-drafts")
+    thesis(folder / "._drafts")
+
+
+def a_note_named_like_ours(folder):
+    folder.mkdir()
+    (folder / "..request.json.why").write_text("three years")
+
+
 STRANGERS = [
-    thesis, web_page, extension, claims_a_stage, torn, only_a_manifest, git_checkout, empty_folders, dangling_link,
+    a_folder_named_like_litter, a_note_named_like_ours, thesis, web_page, extension, claims_a_stage, torn,
+    only_a_manifest, git_checkout, empty_folders, dangling_link,
 ]  # fmt: skip
 
 
@@ -123,6 +134,42 @@ def test_a_backup_that_a_user_named_old_is_no_business_of_ours(root):
 def test_what_cannot_be_replaced_as_a_whole_is_refused(root, out):
     (root / "sub").mkdir()
     refused(root, Path(out), "cannot be replaced as a whole; name a folder in it")
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_the_folder_that_one_is_in_is_not_pulled_away(root, monkeypatch, is_finished):
+    make(root / "results") if is_finished else (root / "results").mkdir()
+    monkeypatch.chdir("results")
+    for out in (root / "results", Path("../results")):
+        refused(root, out, "under your feet; leave that folder")
+
+
+def test_a_shared_folder_that_one_is_in_is_written_into(root, monkeypatch):
+    (root / "results").mkdir()
+    monkeypatch.chdir("results")
+    make(Path("../results"), names=SHARED, shared=SHARED)
+    assert Path("page.html").is_file()
+
+
+def test_a_manifest_from_elsewhere_speaks_of_nothing_outside_its_folder(root):
+    make(root / "results", names=SHARED, shared=SHARED)
+    thesis(root / "mine")
+    manifest = json.loads((root / "results" / "manifest.json").read_text())
+    manifest["outputs"] |= {"../mine/thesis.txt": "", str(root / "mine" / "thesis.txt"): ""}
+    (root / "results" / "manifest.json").write_text(json.dumps(manifest))
+    make(root / "results", names=SHARED, shared=SHARED)
+    assert (root / "mine" / "thesis.txt").read_text() == "three years"
+
+
+def test_names_of_all_kinds(root):
+    for name in ("Ergebnisse ü", "two\nlines", os.fsdecode(b"latin-1 \xfc"), "-out", 'it\'s "here"'):
+        (root / name).write_text("1")
+        for _ in range(2):
+            make(root / f"{name} out", inputs={"table": root / name}, names=(name,))
+        manifest = read_manifest(root / f"{name} out")
+        assert set(manifest["outputs"]) == {name}
+        assert manifest["paths"] == {"table": name}
+    refused(root, root / ("long" * 62), "File name too long.; choose another place")
 
 
 def test_a_file_is_refused(root):

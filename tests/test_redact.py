@@ -24,6 +24,7 @@ PASSWORD = "pä$$'w\"&rd!"
         "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AZURE_CLIENT_SECRET", "WANDB_API_KEY", "LABEL_STUDIO_API_KEY",
         "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "KF_PIPELINES_IAP_CLIENT_SECRET", "MYSQL_PWD", "my_token",
         "GITHUB_PAT", "SOMEAPIKEY", "OPENAI_API_KEYS", "SERVICE_CREDENTIALS",
+        "WANDB_KEY2", "SESSION_COOKIE",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("secret", [KEY, PASSWORD])
@@ -37,7 +38,7 @@ def test_a_secret_of_the_environment_is_known_in_all_its_forms(
     basic = base64.b64encode(f"user:{secret}".encode()).decode()
     for form in (
         secret, repr(secret), json.dumps(secret), quote(secret), quote(secret, safe=""), quote_plus(secret),
-        escape(secret), f"/{secret}/",
+        escape(secret), f"/{secret}/", quote(secret).replace("%C3%A4", "%c3%a4"), repr(secret.encode()),
         f"b'Bearer {secret}\\n'", f"Authorization: Basic {basic}", f"\\n{secret}", f"x={secret}",
     ):  # fmt: skip
         shown = redact.text(f"before {form} after")
@@ -53,6 +54,8 @@ def test_a_secret_of_the_environment_is_known_in_all_its_forms(
     ("name", "value", "written"),
     [
         ("OPENAI_API_KEY", "EMPTY", "EMPTY answer"),
+        ("OPENAI_API_KEY", "12345678", "12345678 pairs"),
+        ("MINIO_PASSWORD", "reference", "reference against dedpo-0"),
         ("OPENAI_API_KEY", "lm-studio", "http://lm-studio:1234"),
         ("TOKENIZERS_PARALLELISM", "disabled-for-now", "disabled-for-now"),
         ("MAX_TOKENS", "10000000", "10000000 tokens"),
@@ -109,6 +112,10 @@ def test_a_secret_inside_a_variable_is_known_by_itself(
         ("X-Goog-Api-Key: s3cret-s3cret", "X-Goog-Api-Key: [key]"),
         ("https://hooks.slack.com/services/T0/B0/s3cret", "https://hooks.slack.com/[key]"),
         ("--set x.api_key=s3cret: unknown", "--set x.api_key=[key]: unknown"),
+        ("password = s3cret", "password = [key]"),
+        ("secret_access_key = s3/cret", "secret_access_key = [key]"),
+        ("X=https;AccountKey=s3cret==;Y=1", "X=https;AccountKey=[key];Y=1"),
+        (f"AQ.{'s3cret' * 6} is no key", "[key] is no key"),
         ('{"api_key": "s3cret"}', '{"api_key": "[key]"}'),
         ("Incorrect API key: hf_s3crets3crets3crets3cret.", "Incorrect API key: [key]."),
     ],

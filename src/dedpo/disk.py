@@ -36,9 +36,9 @@ def replace(temporary: Path, target: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole text, by way of a temporary name."""
+    """Write a whole text, by way of a temporary name; what is no UTF-8 of a file's name becomes \\udc…, as in JSON."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     replace(temporary, path)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import sys
 import time
@@ -70,17 +71,17 @@ def output_folder(
             precious files of another request are in the way.
     """
     begun = time.time()
-    ownership.check(out, stage, inputs, shared)
-    made_from = fingerprints(inputs)
-    request = {"stage": stage, "dedpo": dedpo.__version__, "config": redact.values(config), "inputs": made_from}
-    origins = _origins(inputs, out)
-    partial = ownership.partial_of(out)
     try:
+        ownership.check(out, stage, inputs, shared)
+        partial = ownership.partial_of(out)
+        made_from = fingerprints(inputs)
+        request = {"stage": stage, "dedpo": dedpo.__version__, "config": redact.values(config), "inputs": made_from}
+        origins = _origins(inputs, out)
         with locks.alone(out):
             ownership.check(out, stage, inputs, shared)
             ownership.recover(out, stage, shared)
             kept = {name: value for name, value in config.items() if name not in changeable}
-            _open_partial(partial, request | {"config": kept}, resumable, precious, lasting)
+            _open_partial(partial, request | {"config": redact.values(kept)}, resumable, precious, lasting)
             yield partial
             made = {"hub": origin.hub_commits(models or {}), "code": origin.code(), "versions": _versions()}
             run = {"git_commit": origin.git_commit(), "seconds": round(time.time() - begun, 2)}
@@ -88,15 +89,23 @@ def output_folder(
             assert not shared or ownership.owned(partial, stage) <= {*shared, MANIFEST, hashes.RUN}
             (ownership.merge if shared else ownership.replace)(partial, out, stage)
     except OSError as error:
-        if isinstance(error, (PermissionError, FileExistsError, NotADirectoryError)) or error.errno in _LOCKED:
-            raise UserError(
-                f"{error.filename or out}: cannot be written ({error.strerror}); choose another place"
-            ) from None
-        if error.errno in _FULL:
-            raise UserError(
-                f"{out}: {error.strerror}; make room and run again: what was done lies in {partial}"
-            ) from None
+        if told := _told(error, out):
+            raise told from None
         raise
+
+
+def _told(error: OSError, out: Path) -> UserError | None:
+    """What a user can do about it; None: nothing."""
+    partial = ownership.partial_of(out)
+    if error.errno in _FULL:
+        return UserError(f"{out}: {error.strerror}; make room and run again: what was done lies in {partial}")
+    if not isinstance(error, (PermissionError, FileExistsError, NotADirectoryError)) and error.errno not in _REFUSED:
+        return None
+    place = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else out
+    is_ours = place in out.parents or out in place.parents or partial in place.parents
+    if is_ours or place.name.startswith((out.name, f".{out.name}.")):
+        return UserError(f"{place}: cannot be written ({error.strerror}); choose another place")
+    return UserError(f"{place}: cannot be read or written ({error.strerror}); give this user access to it")
 
 
 def _origins(inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
@@ -110,7 +119,7 @@ def _origins(inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
 
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
-_LOCKED: Final = (errno.EROFS, errno.EBUSY)
+_REFUSED: Final = (errno.EROFS, errno.EBUSY, errno.ENAMETOOLONG)
 
 
 def note_run(partial: Path, facts: Mapping[str, Any]) -> None:

@@ -19,8 +19,8 @@ from dedpo.origin import read_json
 
 REQUEST: Final = ".request.json"
 # What file managers and network file systems leave in any folder.
-_LITTER: Final = {".DS_Store", "Thumbs.db", "desktop.ini"}
-_LITTER_BEGINS: Final = ("._", ".nfs")
+_LITTER: Final = {".DS_Store", ".directory", "Icon\r", "Thumbs.db", "desktop.ini", "ehthumbs.db"}
+_LITTER_BEGINS: Final = ("._", ".nfs", ".fuse_hidden")
 _NAMED: Final = 3
 
 
@@ -62,24 +62,30 @@ def check(out: Path, stage: str, inputs: Mapping[str, Path], files: Collection[s
     if files:
         _check_shared(out, stage, files)
     else:
+        _check_not_in(out)
         _check_former(out, stage)
     _check_former(former_of(out), stage)
     check_partial(partial_of(out), stage)
 
 
 def check_place(out: Path) -> None:
-    """Refuse a place that no folder of ours can be put in: the one we are in, a mount, a link, a file.
+    """Refuse a place that no folder of ours can be put in: '.', a mount, a link, a file.
 
     Raises:
         UserError: it is one.
     """
     if out.name in ("", "..") or os.path.ismount(out):
         raise UserError(f"{out}: it cannot be replaced as a whole; name a folder in it, such as {out / 'out'}")
-    for path in (out, partial_of(out), former_of(out)):
+    for path in (out, partial_of(out), former_of(out), _gone_of(out)):
         if path.is_symlink():
             raise UserError(f"{path}: a link (to {path.readlink()}) lies there; name the folder itself, or move it")
         if path.exists() and not path.is_dir():
             raise UserError(f"{path}: a file lies there; choose another place, or move it")
+
+
+def _check_not_in(out: Path) -> None:
+    if Path.cwd().is_relative_to(out.resolve()):
+        raise UserError(f"{out}: it would be replaced under your feet; leave that folder, and run again")
 
 
 def _check_input(out: Path, name: str, path: Path) -> None:
@@ -126,7 +132,7 @@ def check_partial(partial: Path, stage: str) -> None:
         return
     request = read_json(partial / REQUEST)
     if not request:
-        if found := [path.name for path in _entries(partial) if not path.name.startswith(f".{REQUEST}")]:
+        if found := [path.name for path in _entries(partial) if path.name != f".{REQUEST}.tmp"]:
             raise UserError(
                 f"{partial}: files lie there that no run of dedpo left ({_listed(sorted(found))}); choose another "
                 "place, or move them"
@@ -141,7 +147,10 @@ def check_partial(partial: Path, stage: str) -> None:
 def owned(folder: Path, stage: str) -> set[str]:
     """The files of a finished output of this stage, by their relative paths; none of a stranger's."""
     manifest = read_json(folder / MANIFEST)
-    return {*manifest["outputs"], MANIFEST, RUN} if _stage(manifest) == stage else set()
+    if _stage(manifest) != stage:
+        return set()
+    # A manifest that came with the folder from elsewhere speaks of nothing outside it.
+    return {MANIFEST, RUN} | {name for name in manifest["outputs"] if ".." not in Path(name).parts and name[:1] != "/"}
 
 
 def _stage(manifest: Mapping[str, Any]) -> str | None:
@@ -172,7 +181,7 @@ def _all_files(folder: Path) -> Iterator[Path]:
 
 
 def _is_litter(path: Path) -> bool:
-    return path.name in _LITTER or path.name.startswith(_LITTER_BEGINS)
+    return (path.name in _LITTER or path.name.startswith(_LITTER_BEGINS)) and not path.is_dir()
 
 
 def _listed(names: list[str]) -> str:

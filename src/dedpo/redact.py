@@ -29,12 +29,18 @@ SHORTEST_PASSWORD: Final = 6
 _ALONE: Final = 16
 # Form of a secret → its pattern, the longest first.
 Known = tuple[tuple[str, re.Pattern[str]], ...]
-# What people write where a client wants a key and the server asks for none.
+# What people write where a client wants a key and the server asks for none, and defaults that everybody knows: blotted
+# out, they would hide nothing but words and numbers of our messages.
 _PLACEHOLDERS: Final = {
-    "anything", "disabled", "dummy-key", "enabled", "lm-studio", "no-key-required", "not-needed", "not-required",
-    "placeholder", "sk-no-key-required", "token-abc123", "unlimited",
+    "12345678", "123456789", "1234567890", "anonymous", "anything", "api-key", "api_key", "changeme", "default",
+    "disabled", "dummy-key", "dummy_key", "dummykey", "enabled", "example", "fake-key", "fake_key", "lm-studio",
+    "local-key", "localhost", "minioadmin", "no-key-required", "not-needed", "not-required", "not-used", "optional",
+    "password", "placeholder", "postgres", "reference", "required", "sk-no-key-required", "test-key", "test_key",
+    "testing", "token-abc123", "undefined", "unlimited", "your-api-key", "your_api_key",
 }  # fmt: skip
-_SECRET_WORD: Final = re.compile(r"\w*(KEY|TOKEN|SECRET|CREDENTIAL)|(API|ACCESS)?KEYS|SECRETS|CREDENTIALS|PAT")
+_SECRET_WORD: Final = re.compile(
+    r"\w*(KEY|TOKEN|SECRET|CREDENTIAL)\d*|(API|ACCESS)?KEYS|SECRETS|CREDENTIALS|PAT|AUTHORIZATION|COOKIE"
+)
 _PASSWORD_WORD: Final = re.compile(r"\w*(PASSWORD|PASSWD|PASSPHRASE)|PASS|PWD|REDISCLI")
 # $AWS_WEB_IDENTITY_TOKEN_FILE and its like say where a secret lies, or what it is called.
 _PLACE_WORD: Final = re.compile(r"FILE|PATH|DIR|SOCK|NAME|ID|URL|URI|ENDPOINT")
@@ -62,12 +68,17 @@ _FORMS: Final = [
         ),
         (
             ("key=", "token=", "secret=", "passwd=", "password="),
-            r"((?:api[_-]?key|access[_-]?key|secret[_-]?key|token|secret|passwd|password)=['\"]?)"
+            r"((?:(?:api|access|account|secret)[_-]?key|token|secret|passwd|password)=['\"]?)"
             r"(?!empty\b|\$|\[)[^\s'\",;&<>]{4,300}?(?=[:.)]?(?:[\s'\",;&<>]|$))",
         ),
         (
             ("key'", 'key"', "token'", 'token"', "secret'", 'secret"', "password'", 'password"'),
             r"(['\"](?:[a-z_-]{0,40}(?:api[_-]?key|token|secret|password))['\"]\s?:\s?b?['\"])(?!empty\b|\[)[^'\"]{4,}",
+        ),
+        (
+            # As in DVC's and AWS's settings.
+            ("key = ", "password = ", "secret = "),
+            r"((?:(?:account|secret[_-]access|secret)[_-]?key|password|client_secret) = )(?!null\b|none\b|\[)\S+",
         ),
         (("authorization",), r"(authorization['\"]?\s?[:=,]\s?b?['\"]?(?:bearer|basic|token)\s+)[^\s'\",\\]+"),
         (("bearer",), r"(\bbearer\s+)(?=[^\s\d]{0,200}\d)[a-z0-9._~+/=-]{12,}"),
@@ -84,7 +95,8 @@ _FORMS: Final = [
 _SHAPES: Final = re.compile(
     r"(?<![\w+/=-])(?:sk-(?=[^\s\d]{0,200}\d)[\w-]{16,}|AIza[\w-]{30,}|hf_[A-Za-z0-9]{16,}|gh[pousr]_\w{20,}|"
     r"github_pat_\w{20,}|glpat-[\w-]{16,}|xox[a-z]-[\w-]{10,}|(?:AKIA|ASIA)[A-Z0-9]{16}|nvapi-[\w-]{20,}|"
-    r"gsk_\w{20,}|r8_\w{20,}|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]*)"
+    r"gsk_\w{20,}|r8_\w{20,}|xai-\w{20,}|npm_\w{30,}|dckr_pat_[\w-]{20,}|pypi-[\w-]{20,}|AQ\.[\w-]{30,}|ya29\.[\w-]{20,}|"
+    r"eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]*)"
 )
 
 
@@ -201,10 +213,10 @@ def _passwords(value: str) -> Iterator[str]:
 
 
 def _written(secret: str) -> set[str]:
-    return {
-        secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], html.escape(secret),
-        quote(secret, safe=""), quote(secret), quote_plus(secret),
-    }  # fmt: skip
+    quoted = {quote(secret, safe=""), quote(secret), quote_plus(secret)}
+    low = {re.sub("%..", lambda match: match[0].lower(), form) for form in quoted}
+    raw = repr(secret.encode("utf-8", errors="surrogateescape"))[2:-1]
+    return {secret, repr(secret)[1:-1], raw, json.dumps(secret)[1:-1], html.escape(secret), *quoted, *low}
 
 
 def _encoded(secret: str) -> Iterator[str]:

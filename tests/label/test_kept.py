@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shutil
 import signal
 from collections.abc import Iterator, Mapping
@@ -12,16 +13,19 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from starlette.responses import JSONResponse, Response
 
 from dedpo import tables
 from dedpo.errors import UserError
 from dedpo.label import stage, templates
 from dedpo.store import log_folder
 from tests.label.test_stage import (  # noqa: F401
+    Answer,
     _environment,
     answered,
     drawn,
     labels,
+    looks,
     png,
     refuses,
     says,
@@ -189,6 +193,28 @@ def test_parts_share_a_log_whatever_their_shards(pairs: Path, more: Path, tmp_pa
         *(p.relative_to(tmp_path / "whole") for p in (tmp_path / "whole/answers").iterdir()),
     ):
         assert (tmp_path / "merged" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def blind(*_: object) -> Response:
+    """Rather the first, by 7 to 3, whichever that is."""
+    top = [{"token": "A", "logprob": math.log(0.7)}, {"token": "B", "logprob": math.log(0.3)}]
+    choice = {"message": {"content": "A"}, "logprobs": {"content": [top[0] | {"top_logprobs": top}]}}
+    return JSONResponse({"choices": [choice]})
+
+
+@pytest.mark.parametrize(("before", "kept"), [(blind, 0), (looks, 18)])
+def test_few_answers_of_one_that_turns_out_not_to_look_are_asked_again(
+    before: Answer, kept: int, pairs: Path, tmp_path: Path
+) -> None:
+    few, out = write_pairs(tmp_path / "few", range(9)), tmp_path / "labels"
+    with scripted(before) as url:
+        stage.run(settings(url), pairs=few, out=out)
+    with scripted(blind) as url, pytest.raises(UserError, match="does not look"):
+        stage.run(settings(url), pairs=pairs, out=out)
+    with scripted(looks) as url:
+        summary = stage.run(settings(url), pairs=pairs, out=out)
+    assert (summary["asked"], summary["carried_over"]) == (60 - kept, kept)
+    assert ask(pairs, out)[0] == 0
 
 
 def test_a_log_of_another_format_is_refused_and_kept(pairs: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dedpo.errors import UserError
-from dedpo.label.store import Answer, Store
+from dedpo.label.store import WITHDRAWN, Answer, Store
 from dedpo.store import SYNC_EVERY, Log, adopt, finished_answers, log_name
 
 GOOD = Answer("p1", "01", 0.1 + 0.2, 0.9, 1, None)
@@ -51,6 +52,26 @@ def test_a_failure_gives_way_and_a_good_answer_never_does(both: Path) -> None:
             store.add(answer)
     with opened(both) as store:
         assert store.answers == {("p1", "01"): GOOD, ("p1", "10"): BETTER}
+
+
+@pytest.mark.parametrize("order", itertools.permutations(range(4)))
+def test_what_was_taken_back_stays_so_and_what_was_asked_again_is_kept(tmp_path: Path, order: tuple[int, ...]) -> None:
+    """Several runs share a log, each with a file, and no file is older than another."""
+    blind = Answer("p1", "10", 0.5, None, 1, None)
+    taken_back = Answer("p1", "10", None, None, 1, f"{WITHDRAWN}: in 30 of 30 pairs")
+    with opened(tmp_path) as store:
+        store.add(blind)
+        assert store.round("p1", "10") == 0
+        store.add(taken_back)
+        assert store.round("p1", "10") == 1
+    failed, seen = Answer("p1", "10", None, None, 1, "HTTP 500", 1), Answer("p1", "10", 0.9, None, 1, None, 1)
+    first(tmp_path).unlink()
+    lines = [blind, taken_back, failed, seen]
+    for n, i in enumerate(order):
+        (tmp_path / f"who-{n}.jsonl").write_text(json.dumps(asdict(lines[i])) + "\n")
+    with opened(tmp_path) as store:
+        assert store.answers == {("p1", "10"): seen}
+        assert store.round("p1", "10") == 1
 
 
 def test_nothing_is_made_where_nothing_is_asked(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Nothing heavy is imported here: `dedpo --help` must be instant, so each command 
 
 from __future__ import annotations
 
+import io
 import sys
 import traceback
 from typing import NoReturn
@@ -46,6 +47,10 @@ app.add_typer(ops.app)
 
 def main() -> NoReturn:
     """Run the command; exit with 0, 1 (our fault) or 2 (the user's). Whatever it prints shows no secret."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # What a terminal has no letter for must not end a run that is done.
+            stream.reconfigure(errors="backslashreplace")
     with redact.streams():
         sys.exit(_run())
 

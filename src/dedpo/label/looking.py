@@ -28,11 +28,15 @@ END_PAIRS: Final = 10
 _CLIP: Final = 1e-6
 
 
-def blindness(answers: Iterable[Both], *, at_end: bool = False) -> str | None:
-    """What shows that these answers were given without looking, in words; None: nothing, or they are too few."""
+def blindness(answers: Iterable[Both], *, at_end: bool = False, is_known: bool = False) -> str | None:
+    """What shows that these answers were given without looking, in words; None: nothing, or they are too few.
+
+    Args:
+        is_known: of this annotator: one pair is enough to doubt what it has answered before.
+    """
     pairs = list(answers)
     is_hard = all(p in (0.0, 1.0) for both in pairs for p in both)
-    least = END_PAIRS if at_end else HARD_PAIRS if is_hard else SOFT_PAIRS
+    least = 1 if is_known else END_PAIRS if at_end else HARD_PAIRS if is_hard else SOFT_PAIRS
     if len(pairs) < least:
         return None
     same = sum(abs(_logit(one) - _logit(other)) <= SAME for one, other in pairs)

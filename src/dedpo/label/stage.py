@@ -40,8 +40,8 @@ CHUNK_ROWS = 16
 # How long an annotator is watched for whether it looks.
 FIRST_PAIRS = 60
 _BLIND = (
-    "label: the annotator does not look at the pictures: {}; such labels are worth nothing and are not kept. Set "
-    "label.model to a model that sees, or mend the gateway that drops its pictures, and run again"
+    "label: the annotator does not look at the pictures: {}; such labels are worth nothing{}. Set label.model to a "
+    "model that sees, or mend the gateway that drops its pictures, and {} again"
 )
 # How the asking is done, not what is asked: an answer stays an answer whatever these are. Every other setting, also one
 # that is yet to come, belongs to the question, and another value of it asks anew.
@@ -170,7 +170,7 @@ def merge(config: LabelConfig, *, parts: Sequence[Path], pairs: Path, out: Path)
         _check_failures(config, table.column("error").null_count, len(pair_ids), failed)
         orders = zip(*(table.column(f"p_order_{order}").to_pylist() for order in ORDERS), strict=True)
         if found := blindness([(a, 1 - b) for a, b in orders if a is not None and b is not None], at_end=True):
-            raise UserError(_BLIND.format(found))
+            raise UserError(_BLIND.format(found, "", "label the parts, with another folder for their answers,"))
         left = [path for part in parts for path in _left_in(part, config)]
         with Store(Log(partial, _log_name(config)), also=left) as store:
             store.write(partial, sorted(store.answers))
@@ -291,13 +291,14 @@ class _Run:
 
     async def _answer(self, asked: _Question) -> tuple[Answer, str]:
         """The answer, and what to do if many of its kind fail."""
+        turn = self.store.round(asked.pair_id, asked.order)
         if asked.unaskable is not None:
-            return Answer(asked.pair_id, asked.order, None, None, 0, asked.unaskable), ""
+            return Answer(asked.pair_id, asked.order, None, None, 0, asked.unaskable, turn), ""
         reply = await self.client.ask(asked.messages)
         p = reply.p_second
         if p is not None and asked.order == "10":
             p = 1 - p
-        answer = Answer(asked.pair_id, asked.order, p, reply.on_answer_mass, reply.attempts, reply.error)
+        answer = Answer(asked.pair_id, asked.order, p, reply.on_answer_mass, reply.attempts, reply.error, turn)
         return answer, UNREAD_REMEDY if reply.is_unread else ""
 
 
@@ -307,16 +308,19 @@ def _check_looking(store: Store, answers: Mapping[tuple[str, str], Answer], *, a
     Raises:
         UserError: they were.
     """
-    pairs = [
-        (one.p, answers[pair, "10"].p) for (pair, o), one in answers.items() if o == "01" and (pair, "10") in answers
-    ]
-    # P(the second shown is better), in both orders.
-    if found := blindness(
-        [(one, 1 - other) for one, other in pairs if one is not None and other is not None], at_end=at_end
-    ):
-        for answer in list(answers.values()):
+    # Nothing that an earlier run kept counts against this one; but if this one is blind, it may have been so before.
+    if found := blindness(_both(answers), at_end=at_end):
+        kept = {key: one for key, one in store.answers.items() if one.error is None and key not in answers}
+        doubted = kept if blindness(_both(kept), is_known=True) else {}
+        for answer in [*answers.values(), *doubted.values()]:
             store.add(replace(answer, p=None, on_answer_mass=None, error=f"{WITHDRAWN}: {found}"))
-        raise UserError(_BLIND.format(found))
+        raise UserError(_BLIND.format(found, " and are not kept", "run"))
+
+
+def _both(answers: Mapping[tuple[str, str], Answer]) -> list[tuple[float, float]]:
+    """P(the second shown is better) in both orders, of the pairs that have both."""
+    whole = ((one, answers.get((pair, "10"))) for (pair, order), one in answers.items() if order == "01")
+    return [(one.p, 1 - other.p) for one, other in whole if other and one.p is not None and other.p is not None]
 
 
 def _questions(files: Sequence[Path], question: Template, store: Store) -> Iterator[_Question]:

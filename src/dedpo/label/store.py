@@ -9,7 +9,7 @@ from typing import Final
 
 from dedpo import store
 
-# How the error begins that takes answers back which came before it: they were given without looking.
+# How the error begins that takes answers of its round back: they were given without looking.
 WITHDRAWN: Final = "not looking"
 
 
@@ -19,7 +19,8 @@ class Answer:
 
     `order` is '01' (image_0 shown first) or '10'; `p` is P(image_1 preferred) in either, and `on_answer_mass` the
     probability that the annotator put on its two choices together (None without logprobs, and where a constraint has
-    made it 1); `attempts` counts the HTTP requests of the asking that gave this answer.
+    made it 1); `attempts` counts the HTTP requests of the asking that gave this answer. `round` counts how often
+    answers to the question were taken back before it: the files of a log have no order among each other.
     """
 
     pair_id: str
@@ -28,10 +29,11 @@ class Answer:
     on_answer_mass: float | None
     attempts: int
     error: str | None
+    round: int = 0
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.pair_id, str) and isinstance(self.order, str)):
-            raise TypeError("pair_id and order are text")
+        if not (isinstance(self.pair_id, str) and isinstance(self.order, str) and isinstance(self.round, int)):
+            raise TypeError("pair_id and order are text, and round is a number")
         if (self.p is None) == (self.error is None) or not (self.p is None or 0 <= self.p <= 1):
             raise ValueError("a probability or an error")
 
@@ -47,8 +49,18 @@ class Store(store.Store[Answer]):
         ids = None if pair_ids is None else frozenset(pair_ids)
         super().__init__(log, Answer, None if ids is None else lambda answer: answer.pair_id in ids, also)
 
+    def round(self, pair_id: str, order: str) -> int:
+        """Of an answer that comes now."""
+        answer = self.answers.get((pair_id, order))
+        return 0 if answer is None else answer.round + _is_withdrawal(answer)
+
     def _take(self, answer: Answer) -> None:
-        if answer.error is not None and answer.error.startswith(WITHDRAWN):
+        before = self.answers.get(answer.key)
+        if before is None or answer.round > before.round or (answer.round == before.round and _is_withdrawal(answer)):
             self.answers[answer.key] = answer
-        else:
+        elif answer.round == before.round and not _is_withdrawal(before):
             super()._take(answer)
+
+
+def _is_withdrawal(answer: Answer) -> bool:
+    return answer.error is not None and answer.error.startswith(WITHDRAWN)
