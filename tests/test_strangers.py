@@ -18,6 +18,7 @@ from dedpo.images import encode_png
 from tests.fixtures import BASE, write_tables, write_targets
 
 SOURCE = Path(cli.__file__).parent.parent
+DEDPO = "--set arms=[dedpo] --set primary=dedpo"
 # Command line in the project's folder → the folder that it writes.
 COMMANDS = {
     "world pairs": "outputs/world",
@@ -36,10 +37,10 @@ COMMANDS = {
     "gate": "outputs/gate",
     "plan": "outputs/plan",
     "targets": "outputs/targets/0",
-    f"train --arm dedpo --set train.base={BASE} --set train.steps=1 --set train.device=cpu": "outputs/policies/0/dedpo",
-    f"sample --set train.base={BASE} --set sample.prompts=prompts.txt": "outputs/samples",
+    f"train --arm dedpo {DEDPO} --set train.base={BASE} --set train.steps=1": "outputs/policies/0/dedpo",
+    f"sample {DEDPO} --set train.base={BASE} --set sample.prompts=prompts.txt": "outputs/samples",
     "score": "outputs/scores",
-    "judge --set arms=[dedpo] --set primary=dedpo --set judge.rivals=[reference]": "outputs/verdicts",
+    f"judge {DEDPO} --set judge.rivals=[reference]": "outputs/verdicts",
 }
 
 
@@ -55,6 +56,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         row = {"model": model, "prompt_id": "0", "seed": 0, "prompt": "a red circle", "image": image}
         table = pa.Table.from_pylist([row], schema=tables.SAMPLES.schema)
         tables.write(table, tables.SAMPLES, root / "outputs" / "samples" / f"samples-{model}.parquet")
+    (root / "outputs" / "policies" / "0" / "dedpo").mkdir(parents=True)
+    (root / "outputs" / "policies" / "0" / "dedpo" / "manifest.json").write_text("{}")
     (root / "mine" / "images").mkdir(parents=True)
     (root / "mine" / "pairs.csv").write_text("prompt,image_0,image_1\nx,images/a.png,images/b.png\n")
     (root / "prompts.txt").write_text("a red circle\n")
