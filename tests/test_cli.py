@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from dedpo.cli import _told
+from dedpo.errors import UserError
+
 REPOSITORY = Path(__file__).parent.parent
 COMMANDS = [
     "data", "label", "bias", "dashboard", "gate", "promote", "plan", "targets", "train", "sample",
@@ -89,6 +92,23 @@ def test_user_errors_are_one_line_and_exit_2(arguments: list[str], message: str,
 
 def test_an_unknown_option_exits_2() -> None:
     assert _run("label", "--nope").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(36, "File name too long", "a\nb"), "error: a b: File name too long; name another"),
+        (
+            PermissionError(13, "Permission denied", "/proc/1/mem"),
+            "error: /proc/1/mem: Permission denied; name another",
+        ),
+        (UserError("two\nlines"), "error: two lines"),
+    ],
+)
+def test_a_file_that_cannot_be_opened_is_the_users_in_one_line(error: Exception, line: str) -> None:
+    assert _told(error)[0] == 2
+    assert _told(error)[1].startswith(line)
+    assert _told(OSError("no name"))[0] == 1
 
 
 def test_our_fault_exits_1_and_verbose_shows_where(tmp_path: Path) -> None:

@@ -10,7 +10,15 @@ class UserError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(redact.text(message))
+        # A name or a server's text in it may hold a line break.
+        super().__init__("".join(c if c.isprintable() else " " for c in redact.text(message)))
+
+
+def of_disk(error: Exception) -> UserError | None:
+    """A file that cannot be opened, whoever named it; None for any other error."""
+    if not isinstance(error, OSError) or error.filename is None or not error.strerror:
+        return None
+    return UserError(f"{excerpt(str(error.filename), 300)}: {error.strerror}; name another, or put its rights right")
 
 
 def excerpt(text: str, length: int = 160) -> str:

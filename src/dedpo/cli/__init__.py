@@ -14,7 +14,7 @@ import typer
 
 from dedpo import redact
 from dedpo.cli import bias, data, decisions, human, judge, ops, options, plan, stages, submit, trace, world
-from dedpo.errors import UserError
+from dedpo.errors import UserError, of_disk
 
 HELP = """Debiased preference optimisation for image generators.
 
@@ -61,7 +61,7 @@ def _run() -> int:
         code = app(standalone_mode=False)
     except Exception as error:
         code, line = _told(error)
-        if code != 2 and options.is_verbose():
+        if (code != 2 or isinstance(error, OSError)) and options.is_verbose():
             traceback.print_exc()
         if line:
             typer.echo(line, err=True)
@@ -70,8 +70,8 @@ def _run() -> int:
 
 def _told(error: Exception) -> tuple[int, str]:
     """The exit code and the line that an error comes to."""
-    if isinstance(error, UserError):
-        return 2, f"error: {error}"
+    if told := error if isinstance(error, UserError) else of_disk(error):
+        return 2, f"error: {told}"
     if isinstance(error, typer.Abort):
         return 1, "stopped"
     if isinstance(error, ModuleNotFoundError) and (error.name or "dedpo").split(".")[0] != "dedpo":

@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypeVar
 from pydantic import ValidationError
 
 from dedpo import config, redact
-from dedpo.errors import UserError, excerpt
+from dedpo.errors import UserError, excerpt, of_disk
 from dedpo.manifest import MANIFEST, fingerprint, fingerprints, read_manifest, write_text
 from dedpo.ops.volume import answers, cache_folder, durable, finished, prune, workspace
 from dedpo.origin import hand_on, split_models
@@ -71,10 +71,10 @@ def reported() -> Iterator[None]:
     with redact.streams():
         try:
             yield
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr, flush=True)  # noqa: T201
-            sys.exit(2)
-        except Exception:
+        except Exception as error:
+            if told := error if isinstance(error, UserError) else of_disk(error):
+                print(f"error: {told}", file=sys.stderr, flush=True)  # noqa: T201
+                sys.exit(2)
             # Whoever called us would print it as it is.
             traceback.print_exc()
             sys.exit(1)
