@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import dedpo
-from dedpo import hub
+from dedpo import disk, hub
 from dedpo.hashes import MANIFEST, RUN, digest, sha256
 
 # What `dedpo data pull` leaves in a folder that it has fetched.
@@ -69,7 +69,7 @@ def hand_on(output: Path, part: Path) -> None:
     revision = read_json(output / MANIFEST).get("revision")
     if isinstance(revision, dict):
         note = {name: value for name, value in revision.items() if name not in ("md5", "files", "bytes")}
-        (part / PULLED).write_text(json.dumps(note, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        disk.write_text(part / PULLED, json.dumps(note, indent=2, ensure_ascii=False) + "\n")
 
 
 def _holds(outputs: Mapping[str, str], folder: Path, inner: Path) -> bool:

@@ -74,6 +74,7 @@ def check_place(out: Path) -> None:
     Raises:
         UserError: it is one.
     """
+    check_name(out)
     if out.name in ("", "..") or os.path.ismount(out):
         raise UserError(f"{out}: it cannot be replaced as a whole; name a folder in it, such as {out / 'out'}")
     for path in (out, partial_of(out), former_of(out), _gone_of(out)):
@@ -81,6 +82,18 @@ def check_place(out: Path) -> None:
             raise UserError(f"{path}: a link (to {path.readlink()}) lies there; name the folder itself, or move it")
         if path.exists() and not path.is_dir():
             raise UserError(f"{path}: a file lies there; choose another place, or move it")
+
+
+def check_name(path: Path) -> None:
+    """Refuse a name that is no text, which no table can hold and pyarrow can write no file to.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{path}: this name is no UTF-8; rename it, or choose another place") from None
 
 
 def _check_not_in(out: Path) -> None:
@@ -173,14 +186,15 @@ def _files(folder: Path, stage: str) -> list[str]:
 
 
 def _entries(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.iterdir() if not _is_litter(path))
+    return (path for path in folder.iterdir() if not is_litter(path))
 
 
 def _all_files(folder: Path) -> Iterator[Path]:
-    return (p for p in folder.rglob("*") if (p.is_symlink() or not p.is_dir()) and not _is_litter(p))
+    return (p for p in folder.rglob("*") if (p.is_symlink() or not p.is_dir()) and not is_litter(p))
 
 
-def _is_litter(path: Path) -> bool:
+def is_litter(path: Path) -> bool:
+    """Whether it is a file that a file manager or a network file system has left."""
     return (path.name in _LITTER or path.name.startswith(_LITTER_BEGINS)) and not path.is_dir()
 
 
@@ -215,7 +229,7 @@ def replace(partial: Path, out: Path, stage: str) -> None:
     if former.exists():
         discard(former, out, stage)
     for working in sorted(out.glob(".*"), key=lambda path: path.name == REQUEST):
-        if working.is_file() and not _is_litter(working):
+        if working.is_file() and not is_litter(working):
             working.unlink()
 
 

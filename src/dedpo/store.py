@@ -60,7 +60,11 @@ class Log:
         """Keep a line; it outlives a crash of the process now, and one of the machine within a few more."""
         if self._file is None:
             self._file = self._own()
-        self._file.write(self._before + line)
+        rest = memoryview(self._before + line)
+        # On a full disk a part of it may be written, which the next line must not become one with.
+        self._before = b"\n"
+        while rest:
+            rest = rest[self._file.write(rest) :]
         self._before = b""
         self._unsynced += 1
         if self._unsynced >= SYNC_EVERY or time.monotonic() - self._synced_at >= SYNC_SECONDS:

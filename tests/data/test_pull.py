@@ -166,6 +166,16 @@ def test_a_folder_with_its_cache_needs_no_remote(world: World, tmp_path: Path) -
     assert world.s3.got == []
 
 
+def test_what_a_file_manager_left_is_no_change(world: World, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    pull(f"{world.url}@v1:data", out)
+    (out / "notes").mkdir()
+    for name in (".DS_Store", "notes/._x"):
+        (out / name).write_text("")
+    pull(f"{world.url}@v2:data", out)
+    assert not (out / ".DS_Store").exists()
+
+
 def test_what_is_there_already_is_kept_and_what_was_changed_is_not_overwritten(world: World, tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = pull(f"{world.url}@v1:data", out)

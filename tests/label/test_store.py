@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import errno
 import fcntl
 import itertools
 import json
 import subprocess
 import sys
 from dataclasses import asdict
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,6 +55,29 @@ def test_a_failure_gives_way_and_a_good_answer_never_does(both: Path) -> None:
             store.add(answer)
     with opened(both) as store:
         assert store.answers == {("p1", "01"): GOOD, ("p1", "10"): BETTER}
+
+
+def test_a_disk_that_takes_half_a_line_costs_that_line_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(FileIO):
+        room = 20
+
+        def write(self, data: Any) -> int:
+            if not self.room:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            written = super().write(bytes(data)[: self.room])
+            self.room = 0
+            return written
+
+    with opened(tmp_path) as store:
+        store.add(GOOD)
+        with Full(first(tmp_path), "ab") as full, monkeypatch.context() as patch:
+            patch.setattr(store._log, "_file", full)
+            with pytest.raises(OSError, match="No space left"):
+                store.add(BETTER)
+        store.add(BETTER)
+        store.add(Answer("p2", "01", 0.5, None, 1, None))
+    with opened(tmp_path) as store:
+        assert store.answers.keys() == {("p1", "01"), ("p1", "10"), ("p2", "01")}
 
 
 @pytest.mark.parametrize("order", itertools.permutations(range(4)))

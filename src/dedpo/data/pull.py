@@ -104,14 +104,18 @@ def uncommitted(reference: str) -> str | None:
     )
 
 
-def _summary(folder: Path, single: bool, known: Mapping[str, str]) -> dict[str, Any]:
+def _summary(folder: Path, single: bool, known: Mapping[str, str], *, with_litter: bool = True) -> dict[str, Any]:
     """md5 of a pulled folder (or of the one file in it) as DVC computes it, files, bytes; our own notes do not count.
 
     `known` holds hashes that need not be computed again.
     DVC's hash of a folder is the MD5 of the JSON list of its files' names and MD5s, plus '.dir'
     (https://dvc.org/doc/user-guide/project-structure/internal-files).
     """
-    paths = {name: path for name, path in _walk(folder) if name not in (NOTE, REQUEST)}
+    paths = {
+        name: path
+        for name, path in _walk(folder)
+        if name not in (NOTE, REQUEST) and (with_litter or not ownership.is_litter(path))
+    }
     hashes = [{"md5": known.get(name) or md5_of(path), "relpath": name} for name, path in sorted(paths.items())]
     text = json.dumps(hashes, sort_keys=True)
     whole = hashes[0]["md5"] if single else f"{hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()}.dir"
@@ -145,7 +149,9 @@ def _already(out: Path, origin: dict[str, Any]) -> dict[str, Any] | None:
     try:
         note = json.loads((out / NOTE).read_text(encoding="utf-8"))
         single = not str(note["md5"]).endswith(".dir")
-        whole = _summary(out, single, {}) == {name: note[name] for name in ("md5", "files", "bytes")}
+        noted = {name: note[name] for name in ("md5", "files", "bytes")}
+        # What a file manager has left is no change, and may be a part of what was pulled.
+        whole = any(_summary(out, single, {}, with_litter=with_) == noted for with_ in (True, False))
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{out}: something lies there that was not pulled; choose another --out, or move it") from None
     if not whole:

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
-from dedpo import records, tables
+from dedpo import ownership, records, tables
 from dedpo.data import import_store, importer, layouts, questions, shards, takeover
 from dedpo.data.check_store import CheckStore
 from dedpo.data.columns import Asked
@@ -54,6 +54,7 @@ def import_pairs(
     """
     if layout == "import" or (layout is None and layouts.detect(source) == "import"):
         return _take_over(Path(source), out)
+    ownership.check_name(Path(source))
     opened = layouts.open_source(source, layout, asked, config.sides_seed)
     settings = config.model_dump(include={"max_pixels", "shard_rows"})
     settings |= {"source": opened.name, "layout": opened.layout, **opened.settings}
