@@ -101,9 +101,14 @@ def a_note_named_like_ours(folder):
     (folder / "..request.json.why").write_text("three years")
 
 
+def a_request_of_something_else(folder):
+    thesis(folder)
+    (folder / ".request.json").write_text('{"url": "https://example.org"}')
+
+
 STRANGERS = [
-    a_folder_named_like_litter, a_note_named_like_ours, thesis, web_page, extension, claims_a_stage, torn,
-    only_a_manifest, git_checkout, empty_folders, dangling_link,
+    a_request_of_something_else, a_folder_named_like_litter, a_note_named_like_ours, thesis, web_page, extension,
+    claims_a_stage, torn, only_a_manifest, git_checkout, empty_folders, dangling_link,
 ]  # fmt: skip
 
 

@@ -132,11 +132,17 @@ def test_a_secret_is_known_by_its_form(written: str, shown: str) -> None:
         "http://[::1]:8000/x@y", "python:3.11@sha256:0123abcd", "a cat at 16:9@2x", "mailto:joe@example.org",
         "joe@example.org", "export OPENAI_API_KEY=EMPTY", "$OPENAI_API_KEY: holds characters that a key cannot have",
         "asks for a key (401): Bearer authentication required", "train.lora={rank: 16, alpha: 16}", "max_tokens=1",
-        "s3://bucket/a:b/c@v1", "ssh://git@host:22/x", "basic shapes on a table", "<a href=\"https://x.org\">m@x.org</a>",
+        "a.find(b=>c.token===b.token);", "s3://bucket/a:b/c@v1", "ssh://git@host:22/x", "basic shapes on a table", "<a href=\"https://x.org\">m@x.org</a>",
     ],
 )  # fmt: skip
 def test_an_ordinary_text_stays_as_it_is(written: str) -> None:
     assert redact.text(written) == written
+
+
+def test_a_program_is_rid_of_the_environments_secrets_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", KEY)
+    program = "x._accessToken=y.parse(z),w={'token':'keyword'}"
+    assert redact.known(f"{program};'{KEY}'") == f"{program};'[key]'"
 
 
 def test_errors_excerpts_and_json_are_exits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -144,15 +144,15 @@ def check_partial(partial: Path, stage: str) -> None:
     if not partial.exists():
         return
     request = read_json(partial / REQUEST)
-    if not request:
+    if not isinstance(request.get("stage"), str):
         if found := [path.name for path in _entries(partial) if path.name != f".{REQUEST}.tmp"]:
             raise UserError(
                 f"{partial}: files lie there that no run of dedpo left ({_listed(sorted(found))}); choose another "
                 "place, or move them"
             )
-    elif request.get("stage") != stage:
+    elif request["stage"] != stage:
         raise UserError(
-            f"{partial}: an unfinished run of '{excerpt(str(request.get('stage')))}' lies there; finish it, choose "
+            f"{partial}: an unfinished run of '{excerpt(request['stage'])}' lies there; finish it, choose "
             "another place, or delete the folder"
         )
 

@@ -29,6 +29,7 @@ with warnings.catch_warnings():
     from evidently.ui.workspace import Workspace
     from plotly import graph_objs
 
+from dedpo import disk, redact
 from dedpo.bias import workspace_store
 from dedpo.bias.opinions import Floats, Opinions
 from dedpo.bias.picture import has_word
@@ -170,7 +171,8 @@ def write(opinions: Opinions, facts: Facts, page: Path) -> Run | None:
         warnings.simplefilter("ignore")
         snapshot = Report(metrics).run(pairs, None)
         snapshot.save_html(str(page))
-        write_text(page, _steady(page.read_text(encoding="utf-8")))
+        # Three megabytes of it are a program, which blotting out by form breaks; nothing that is ours is a free text.
+        disk.write_text(page, redact.known(_steady(page.read_text(encoding="utf-8"))))
     return Run(snapshot, words)
 
 
