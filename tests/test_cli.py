@@ -102,6 +102,7 @@ def test_an_unknown_option_exits_2() -> None:
             PermissionError(13, "Permission denied", "/proc/1/mem"),
             "error: /proc/1/mem: Permission denied; name another",
         ),
+        (OSError(28, "No space left on device"), "error: the disk: No space left on device; make room"),
         (UserError("two\nlines"), "error: two lines"),
     ],
 )

@@ -253,3 +253,20 @@ def test_the_size_is_read_from_the_first_bytes():
     assert size(data[:60]) == (9, 6)
     with pytest.raises(ValueError, match="not a PNG"):
         size(b"hello")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "but empty"),
+        (b"\0\0\0\x18ftypheic" + b"\0" * 40, "but HEIC .* save it as PNG or JPEG"),
+        (b"\0\0\0\x1cftypavif" + b"\0" * 40, "but AVIF"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
+        (b"\n<!DOCTYPE html><html>", "but a web page"),
+        (b"II*\0" + b"\0" * 40, "but TIFF"),
+        (b"no image at all", "image$"),
+    ],
+)
+def test_what_is_no_image_is_called_what_it_is(data, message):
+    with pytest.raises(ValueError, match=f"not a PNG.*{message}"):
+        decode(data)

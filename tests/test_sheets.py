@@ -59,7 +59,9 @@ def test_rows_count_as_a_spreadsheet_does_and_lines_as_an_editor(tmp_path: Path)
         (b"\n \n", "the file is empty"),
         ("prompt,human\nné,1\n".encode("latin-1"), "not UTF-8 text"),
         ("prompt,human\n".encode("utf-16-le"), "not UTF-8 text"),
-        (b"PK\x03\x04\xff\xfe\x80", "not UTF-8 text"),
+        (b"PK\x03\x04\xff\xfe\x80", "a spreadsheet"),
+        (b"PAR1....PAR1", "Parquet"),
+        (b'[{"prompt": "a"}]', "JSON"),
         (b'prompt;human\na;1\n"never closed;1\n', "row 3 or below"),
     ],
 )

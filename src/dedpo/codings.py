@@ -7,6 +7,7 @@ refused until a user says what its values mean: a column of 1 and 2 read as numb
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import re
@@ -64,7 +65,9 @@ def items(cell: Any) -> list[Any] | None:
         if isinstance(found, list):
             return found
         inner = text[1:-1].strip()
-        return re.split(r"\s*[,;|]\s*" if re.search(r"[,;|]", inner) else r"\s+", inner) if inner else []
+        found = re.split(r"\s*[,;|]\s*" if re.search(r"[,;|]", inner) else r"\s+", inner) if inner else []
+        # As Python writes a list: without quotes it is no word.
+        return [None if part == "None" else part for part in found]
     parts = re.split(r"[;|]", text)
     return parts if len(parts) > 1 else None
 
@@ -174,8 +177,9 @@ def said(given: Mapping[str, Sequence[str]], columns: Sequence[str] = ()) -> dic
     """What is said of each column, and under '' of all; empty if nothing is said.
 
     Args:
-        given: first, second, tie, unrated → values with commas between, or a list in brackets as one value; several
-            times, and of one of the `columns` if they begin with its name and '='.
+        given: first, second, tie, unrated → values with commas between (those that hold a comma in double quotes), or a
+            list in brackets as one value; several times, and of one of the `columns` if they begin with its name and
+            '='.
 
     Raises:
         UserError: only one of first and second is said, or a value is said to mean two things.
@@ -183,9 +187,10 @@ def said(given: Mapping[str, Sequence[str]], columns: Sequence[str] = ()) -> dic
     sets: dict[str, dict[str, set[str]]] = {}
     for meaning, texts in given.items():
         for text in texts:
-            name, sign, rest = text.partition("=")
-            column, values = (name, rest) if sign and name in columns else ("", text)
-            parts = [values] if values.strip().startswith("[") else values.split(",")
+            column = max((name for name in columns if text.startswith(f"{name}=")), key=len, default="")
+            values = text[len(column) + 1 :] if column else text
+            is_list = values.strip().startswith("[")
+            parts = [values] if is_list else next(csv.reader([" ".join(values.split())], skipinitialspace=True), [])
             sets.setdefault(column, {}).setdefault(meaning, set()).update(map(word, parts))
     found = {column: Said(**{k: frozenset(v - {""}) for k, v in each.items()}) for column, each in sets.items()}
     for each in found.values():

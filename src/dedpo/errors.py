@@ -1,5 +1,7 @@
 """The one exception a user is meant to read, and what its one line may quote."""
 
+import errno
+
 from dedpo import redact
 
 
@@ -15,8 +17,12 @@ class UserError(ValueError):
 
 
 def of_disk(error: Exception) -> UserError | None:
-    """A file that cannot be opened, whoever named it; None for any other error."""
-    if not isinstance(error, OSError) or error.filename is None or not error.strerror:
+    """A file that cannot be opened, whoever named it, or a disk that is full; None for any other error."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return None
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(f"{excerpt(str(error.filename or 'the disk'), 300)}: {error.strerror}; make room and run again")
+    if error.filename is None:
         return None
     return UserError(f"{excerpt(str(error.filename), 300)}: {error.strerror}; name another, or put its rights right")
 

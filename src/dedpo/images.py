@@ -82,10 +82,23 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
     except _RefusedError:
         raise
     except UnidentifiedImageError:
-        raise ValueError("not a PNG, JPEG, WebP, GIF or BMP image") from None
+        raise ValueError(f"not a PNG, JPEG, WebP, GIF or BMP image{_other_kind(data)}") from None
     # Pillow's readers answer to hostile bytes with whatever fails in them: struct.error, TypeError, KeyError, …
     except Exception as error:
         raise ValueError(f"broken image ({excerpt(str(error), 80) or type(error).__name__})") from None
+
+
+def _other_kind(data: bytes) -> str:
+    """What else a file is, with what to do, where its first bytes say it."""
+    if not data:
+        return ", but empty"
+    if data.startswith(b"version https://git-lfs"):
+        return ", but a pointer of Git LFS; run 'git lfs pull'"
+    if data[4:8] == b"ftyp":
+        return f", but {'AVIF' if data[8:11] == b'avi' else 'HEIC or a film'}; save it as PNG or JPEG"
+    if data.startswith((b"II*\0", b"MM\0*")):
+        return ", but TIFF; save it as PNG"
+    return ", but a web page" if data.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")) else ""
 
 
 def _orientation(image: Image.Image) -> int:

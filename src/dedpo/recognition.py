@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,8 +13,9 @@ from dedpo.codings import DECIMAL_COMMA, NUMBERS, SHARES, Coding, Said, UnreadEr
 from dedpo.errors import UserError, excerpt
 
 TIES: Final = frozenset(
-    {"tie", "tied", "draw", "equal", "same", "tievote", "bothbadvote", "tie(bothbad)", "bothbad", "bothgood", "a=b"}
-)
+    {"tie", "tied", "draw", "equal", "same", "tievote", "bothbadvote", "tie(bothbad)", "bothbad", "bothgood", "a=b",
+     "neither", "nopreference"}
+)  # fmt: skip
 _NOUNS: Final = (
     "", "image", "img", "picture", "photo", "option", "candidate", "response", "answer", "output", "model", "choice",
 )  # fmt: skip
@@ -24,7 +26,12 @@ _WORDS: Final[tuple[tuple[frozenset[str], frozenset[str]], ...]] = (
       for side, other in (("left", "right"), ("first", "second")) for noun in (*_NOUNS, "vote")),
     (frozenset({"a>b", "a>>b", "b<a"}), frozenset({"b>a", "a<b", "a<<b", "b>>a"})),
 )  # fmt: skip
-_SPOKEN: Final = frozenset().union(*(a | b for a, b in _WORDS), TIES, {"true", "false", "yes", "no"})
+_SPOKEN: Final = frozenset().union(
+    *(a | b for a, b in _WORDS), TIES, {"true", "false", "yes", "no"}, {f"{n}{d}" for n in _NOUNS for d in "012"}
+)
+_BETTER: Final = frozenset({"win", "wins", "won", "winner", "better", "best", "prefers", "preferred"})
+_FIRST: Final = frozenset({"a", "left", "first", "0"})
+_SECOND: Final = frozenset({"b", "right", "second", "1", "2"})
 # A value that is more than this share of a column's labels is no slip of the pen.
 SPORADIC: Final = 0.01
 _DISTINCT: Final = 10_000
@@ -90,6 +97,7 @@ def recognise(
     *,
     names: tuple[str, str] = ("", ""),
     is_shares: bool = False,
+    column: str = "",
     prefix: str = "",
 ) -> Coding:
     """The coding of a column.
@@ -100,6 +108,7 @@ def recognise(
         what: what a user says of it.
         names: the columns of the first and the second image, which values may name.
         is_shares: a cell is a list, from several columns.
+        column: its name, which may say that it is about the first.
         prefix: what stands before the values in the options that an error advises.
 
     Raises:
@@ -118,10 +127,12 @@ def recognise(
         candidates = [] if is_one_hot else [what.joined(c) for c in _candidates(seen.counts, names)]
     for coding in candidates:
         if not is_systematic(*seen.unread(coding)):
+            if coding.is_numeric and set(seen.counts) - {""} and _names_the_first(column):
+                raise UserError(_about_the_first(set(seen.counts), place, prefix))
             return coding
     coding = candidates[0] if what.first or is_shares else Coding()
     left, _ = seen.unread(coding, is_whole=is_one_hot)
-    raise UserError(refusal(left, place, prefix))
+    raise UserError(_unequal(left, place) if is_shares else refusal(left, place, prefix))
 
 
 def for_column(
@@ -140,11 +151,11 @@ def for_column(
     """
     prefix = f"{name}="
     if name in told or "" not in told:
-        return recognise(cells, place, told.get(name), is_shares=is_shares, prefix=prefix)
+        return recognise(cells, place, told.get(name), is_shares=is_shares, column=name, prefix=prefix)
     try:
-        return recognise(cells, place, told[""], is_shares=is_shares, prefix=prefix)
+        return recognise(cells, place, told[""], is_shares=is_shares, column=name, prefix=prefix)
     except UserError:
-        return recognise(cells, place, is_shares=is_shares, prefix=prefix)
+        return recognise(cells, place, is_shares=is_shares, column=name, prefix=prefix)
 
 
 def _candidates(counts: Mapping[str, int], names: tuple[str, str]) -> Iterator[Coding]:
@@ -152,7 +163,7 @@ def _candidates(counts: Mapping[str, int], names: tuple[str, str]) -> Iterator[C
     yield replace(NUMBERS, has_decimal_comma=any(DECIMAL_COMMA.fullmatch(w) and set(w) - set("01,") for w in counts))
     there = {part for key in counts for part in map(word, items(key) or [key])}
     own = (word(names[0]), word(names[1]))
-    if all(own) and own[0] != own[1]:
+    if all(own) and own[0] != own[1] and not _is_counted_otherwise(own, there):
         yield Coding(frozenset({own[0]}), frozenset({own[1]}), TIES)
     for noun in _NOUNS[1:]:
         # 'image_1' is the second beside 'image_0', the first beside 'image_2', and nobody knows which alone.
@@ -165,6 +176,26 @@ def _candidates(counts: Mapping[str, int], names: tuple[str, str]) -> Iterator[C
     for one, other in _WORDS:
         if there & (one | other):
             yield Coding(one, other, TIES, is_positional=True)
+
+
+def _is_counted_otherwise(own: tuple[str, str], there: set[str]) -> bool:
+    """Whether 'image_2' is among the values of columns called image_0 and image_1: then 'image_1' is the first."""
+    return any(own == (f"{noun}0", f"{noun}1") and f"{noun}2" in there for noun in _NOUNS)
+
+
+def _names_the_first(column: str) -> bool:
+    """Whether a column's name says that the first one is better, such as winner_model_a or image_0_is_better."""
+    parts = re.split(r"[\W_]+", column.casefold())
+    return bool(_BETTER & set(parts)) and len(_FIRST & set(parts)) == 1 and not _SECOND & set(parts)
+
+
+def _about_the_first(there: set[str], place: str, prefix: str) -> str:
+    told = "rename it, with 1 − p in it if p is P(the first is better)"
+    if there <= {"", "0", "0.5", "1"}:
+        tie = f" --tie {_told(prefix, '0.5')}" if "0.5" in there else ""
+        one, none = _told(prefix, "1"), _told(prefix, "0")
+        told = f"say it with --first {one} --second {none}{tie} where 1 means the first, else changed over"
+    return f"{place}: its name is about the first, and numbers are P(the second is better); {told}"
 
 
 def _is_one_hot(counts: Mapping[str, int]) -> bool:
@@ -186,33 +217,61 @@ def refusal(left: Counter[str], place: str, prefix: str = "") -> str:
     )
 
 
+def _unequal(left: Counter[str], place: str) -> str:
+    listed = ", ".join(f"{excerpt(value, 40)} ({n:,}×)" for value, n in left.most_common(6))
+    return (
+        f"{place}: in each row the shares of the first, the second and a tie must sum to 1: {listed}; divide votes or "
+        "percentages by their sum; several people's preferences go into one column as a list, such as [0, 1]"
+    )
+
+
 def _advice(values: Sequence[str], prefix: str) -> str:
     words = {word(value): value for value in values}
     numbers = sorted(n for n in map(number, words) if n is not None)
     if any(DECIMAL_COMMA.fullmatch(w) for w in words):
         return "; write decimals with a point"
-    if len(numbers) == len(words):
+    if numbers and len(numbers) == len(words):
         whole = [int(n) for n in numbers if n == int(n)]
-        if len(words) > 10 and 1 < numbers[-1] <= 100:
+        if numbers[0] >= 0 and (numbers[-1] == 100 or (len(words) > 10 and 1 < numbers[-1] < 100)):
             return "; if they are percentages, divide them by 100"
-        if whole == [-1, 0, 1]:
-            return f", such as --first {prefix}-1 --tie {prefix}0 --second {prefix}1 where -1 means the first"
-        if len(whole) >= 3 and whole == numbers and whole[0] == 1 and whole[-1] == len(whole):
+        is_scale = len(whole) >= 3 and whole == numbers == list(range(whole[0], whole[-1] + 1))
+        if is_scale and whole[0] in (1, -whole[-1]):
             half = len(whole) // 2
             low, high = (",".join(map(str, part)) for part in (whole[:half], whole[-half:]))
-            tie = f"--tie {prefix}{whole[half]} " if len(whole) % 2 else ""
-            return f", such as --first {prefix}{low} {tie}--second {prefix}{high} where 1 means the first"
+            tie = f"--tie {_told(prefix, str(whole[half]))} " if len(whole) % 2 else ""
+            told = f"--first {_told(prefix, low)} {tie}--second {_told(prefix, high)}"
+            return f", such as {told} where {whole[0]} means the first"
     if set(words) == {"true", "false"}:
-        return f", such as --first {prefix}False --second {prefix}True where True means the second"
-    if len(words) == 2:
+        told = f"--first {_told(prefix, 'False')} --second {_told(prefix, 'True')}"
+        return f", such as {told} where True means the second"
+    if len(words) == 2 and all(excerpt(value, 200) == value for value in values):
         # A list sorts the other way round: the first one's 1 stands first.
         ordered = sorted(words, key=lambda w: (number(w) or 0, w), reverse=all(w.startswith("[") for w in words))
         first, second = (words[w] for w in ordered)
-        told = f"--first {prefix}{_quoted(first)} --second {prefix}{_quoted(second)}"
-        return f", such as {told} where {first} means the first"
+        told = f"--first {_told(prefix, one_value(first))} --second {_told(prefix, one_value(second))}"
+        return f", such as {told} where {excerpt(first, 40)} means the first"
     return ""
 
 
-def _quoted(value: str) -> str:
-    value = excerpt(value, 40)
-    return f"'{value}'" if re.search(r"[^\w.-]", value) else value
+def changed_over(cells: Iterable[Any], coding: Coding, column: str) -> str:
+    """How to say that a column is the other way round, if `coding` reads every cell of it."""
+    if coding.is_shares:
+        return f"name the columns of {column} in the other order"
+    meant: dict[float | None, set[str]] = {}
+    for part in {p for cell in cells for p in map(word, items(cell) or [cell])}:
+        meant.setdefault(coding.read(part)[0] if part else None, set()).add(part)
+    if not {0.0, 1.0} <= meant.keys() <= {0.0, 0.5, 1.0, None}:
+        return f"write 1 − p in place of each p of {column}"
+    options = (("first", 1.0), ("second", 0.0), ("tie", 0.5), ("unrated", None))
+    words = {name: sorted(map(one_value, meant.get(p, set()) - {""})) for name, p in options}
+    told = " ".join(f"--{name} {_told(f'{column}=', ','.join(each))}" for name, each in words.items() if each)
+    return f"if {column} is, say so with {told}"
+
+
+def one_value(value: str) -> str:
+    """A value as `codings.said` takes it for a single one."""
+    return f'"{value}"' if "," in value and not value.strip().startswith("[") else value
+
+
+def _told(prefix: str, values: str) -> str:
+    return shlex.quote(f"{prefix}{values}")

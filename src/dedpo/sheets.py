@@ -19,6 +19,15 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+# Tables that are no text.
+OTHERS: Final = dict.fromkeys((".xlsx", ".xls", ".ods"), "a spreadsheet; save it as 'CSV UTF-8' and name that file")
+_BEGINNINGS: Final = {
+    b"PK\x03\x04": "a spreadsheet or an archive",
+    b"\xd0\xcf\x11\xe0": "an old spreadsheet",
+    b"PAR1": "Parquet",
+    b"[": "JSON",
+    b"{": "JSON",
+}
 _LONGEST_FIELD: Final = 2**24  # characters
 # What Excel is told, and writes, of the delimiter.
 _TOLD: Final = re.compile(r"\"?sep=(.)\"?\s*")
@@ -78,6 +87,8 @@ def records(path: Path, known: Collection[str] = ()) -> Iterator[Record]:
 def _encoding(path: Path) -> str:
     with path.open("rb") as file:
         begin = file.read(4)
+    if kind := next((kind for mark, kind in _BEGINNINGS.items() if begin.startswith(mark)), None):
+        raise UserError(f"{path}: {kind}; write it as a CSV with a header")
     return next((name for mark, name in _MARKS if begin.startswith(mark)), "utf-8")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -177,3 +178,35 @@ def test_a_rater_the_other_way_round_is_named(tmp_path: Path) -> None:
     facts = run(write(tmp_path, rows, "prompt,human,ai,r1,r2,r3"), tmp_path, raters=("r1", "r2", "r3"))
     (warning,) = facts["warnings"]
     assert "r3 sides with the other raters on 0 of 30 pairs" in warning
+
+
+@pytest.mark.parametrize("words", [("A", "B"), ("left", "right"), ("x, y", "z"), ("0", "1")])
+def test_the_remedy_for_a_column_the_other_way_round_can_be_pasted(tmp_path: Path, words: tuple[str, str]) -> None:
+    first, second = words
+    said = {"first": [f'ai="{first}"'], "second": [f'ai="{second}"']} if first == "x, y" else None
+    path = write(tmp_path, [(f"p {i}", i % 2, words[1 - i % 2]) for i in range(30)])
+    told = str(run(path, tmp_path, values=said)["reversed"]).split("say so with ")[1]
+    options = shlex.split(told)
+    values = {name.removeprefix("--"): [text] for name, text in zip(options[::2], options[1::2], strict=True)}
+    assert run(path, tmp_path, values=values)["agreement"]["value"] == 1
+
+
+def test_probabilities_the_other_way_round_are_no_words(tmp_path: Path) -> None:
+    path = write(tmp_path, [(f"p {i}", i % 2, 0.9 - 0.8 * (i % 2)) for i in range(30)])
+    assert "write 1 − p in place of each p of ai" in str(run(path, tmp_path)["reversed"])
+
+
+def test_a_columns_name_may_hold_what_the_options_do(tmp_path: Path) -> None:
+    path = write(tmp_path, [(f"p {i}", 1 + i % 2, i % 2) for i in range(30)], "prompt,by = me,ai")
+    with pytest.raises(UserError) as told:
+        run(path, tmp_path, human="by = me")
+    given = shlex.split(str(told.value).split("such as ")[1].split(" where ")[0])
+    values = {"first": [given[1]], "second": [given[3]]}
+    assert run(path, tmp_path, human="by = me", values=values)["agreement"]["value"] == 1
+
+
+def test_a_cell_without_meaning_is_told_in_the_columns_own_words(tmp_path: Path) -> None:
+    rows = [(f"p {i}", 1 + i % 2, i % 2) for i in range(200)]
+    path = write(tmp_path, [*rows, ("p", "x", 1)])
+    with pytest.raises(UserError, match="write one of the values that have a meaning"):
+        run(path, tmp_path, values={"first": ["human=1"], "second": ["human=2"]})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -312,3 +313,93 @@ def test_a_torn_line_of_metadata_is_named(tmp_path: Path) -> None:
     (tmp_path / "metadata.jsonl").write_text('{"prompt": "a", "image_0": "0.png", "image_1": "1.png"}\n{"prom')
     with pytest.raises(UserError, match=r"metadata\.jsonl: line 2 is no JSON"):
         run(tmp_path, tmp_path / "out")
+
+
+# what a user is told, and does
+
+
+FOLLOWED = {
+    "1 2 2": "0 1 1",
+    "-2 0 2 1 -1": "0 ½ 1 1 0",
+    "1 2 3 4": "0 0 1 1",
+    "it's_A it's_B": "0 1",
+    "A,_surely B,_surely": "0 1",
+    "$A `B`": "0 1",
+    "[1,0] [0,1]": "0 1",
+    "image_1 image_2": "0 1",
+    "x=1 x=2": "0 1",
+}
+
+
+@pytest.mark.parametrize("values", FOLLOWED)
+def test_what_a_refusal_advises_can_be_pasted_and_reads_the_column(tmp_path: Path, values: str) -> None:
+    source = folder(tmp_path / "in", [(value.replace("_", " "),) for value in values.split()])
+    with pytest.raises(UserError) as told:
+        run(source, tmp_path / "out")
+    given = shlex.split(str(told.value).split("such as ")[1].split(" where ")[0])
+    done = CliRunner().invoke(app, ["data", "import", str(source), "--work", str(tmp_path), *given])
+    assert done.exit_code == 0, done.exception
+    expected = [{"½": 0.5}.get(value) or float(value) for value in FOLLOWED[values].split()]
+    assert [p for _, p in sorted(opinions(tmp_path / "data").items())] == expected
+
+
+def test_a_column_about_the_first_is_not_read_the_other_way_round(tmp_path: Path) -> None:
+    source = folder(tmp_path / "in", [("1",), ("0",), ("0.5",)], "winner_model_a")
+    with pytest.raises(UserError, match="about the first.* --first 1 --second 0 --tie 0.5 where 1"):
+        run(source, tmp_path / "out", Asked({"preference": "winner_model_a"}))
+    run(source, tmp_path / "out", ask({"preference": "winner_model_a"}, first="1", second="0", tie="0.5"))
+    assert opinions(tmp_path / "out") == {"p0": 0, "p1": 1, "p2": 0.5}
+    run(folder(tmp_path / "b", [("1",)], "right_wins"), tmp_path / "two", Asked({"preference": "right_wins"}))
+    assert opinions(tmp_path / "two") == {"p0": 1}
+
+
+def test_the_path_of_a_rows_own_image_is_a_choice(tmp_path: Path) -> None:
+    source = folder(tmp_path / "in", [("0.png",), ("3.png",), ("tie",), ("",)], "winner")
+    run(source, tmp_path / "out", Asked({"preference": "winner"}))
+    assert opinions(tmp_path / "out") == {"p0": 0, "p1": 1, "p2": 0.5}
+
+
+def test_pickapics_labels_keep_their_meaning_in_either_order(tmp_path: Path) -> None:
+    write_pickapic(tmp_path / "in" / "a.parquet", [choice(0, 1.0)])
+    for i, names in enumerate(("label_0", "label_0,label_1", "label_1,label_0")):
+        run(tmp_path / "in", tmp_path / str(i), Asked({"preference": names}))
+        assert set(opinions(tmp_path / str(i)).values()) == {0.0}, names
+
+
+def test_a_pair_that_nobody_of_a_list_rated_stays(tmp_path: Path) -> None:
+    lists = {"preference": [[0.0, 1.0], []], "rater": [["ann", "bob"], []]}
+    columns = {"prompt": ["p0", "p1"], "image_0": images(2), "image_1": images(2, 1)}
+    made = run(parquet(tmp_path / "a.parquet", **columns, **lists), tmp_path / "out")
+    assert (made["pairs"], made["ratings"], made["set_aside"]) == (2, 2, {})
+
+
+@pytest.mark.parametrize(
+    ("header", "asked", "message"),
+    [
+        ("rater_1,rater_2", {}, "as a list in one column 'preference'"),
+        ("a,b", {"preference": "a,b"}, "must sum to 1: .*divide votes"),
+        ("human_preference,b", {}, "add --preference human_preference"),
+    ],
+)
+def test_what_cannot_be_said_with_values_is_told_otherwise(
+    tmp_path: Path, header: str, asked: dict[str, str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        run(folder(tmp_path / "in", [("1", "1"), ("0", "3")], header), tmp_path / "out", Asked(asked))
+
+
+def test_of_a_crowd_one_unlucky_rater_is_no_warning(tmp_path: Path) -> None:
+    """Of 40 raters one who sides with the others on none of seven pairs is chance; on none of 30 is none."""
+    for n, expected in ((7, 0), (30, 1)):
+        rows = [(f"[{1 - i % 2}, {i % 2}, {i % 2}]", f"[odd, x{i % 38}, y{i % 38}]") for i in range(n)] + [
+            (f"[{i % 2}, {i % 2}]", f"[x{i}, y{i}]") for i in range(38)
+        ]
+        made = run(folder(tmp_path / f"in{n}", rows, "preference,rater"), tmp_path / f"out{n}")
+        assert len([w for w in made["warnings"] if "'odd'" in w]) == expected
+
+
+def test_a_folders_tables_are_named(tmp_path: Path) -> None:
+    folder(tmp_path / "in", [("1",)])
+    (tmp_path / "in" / "pairs.csv").rename(tmp_path / "in" / "mine.csv")
+    with pytest.raises(UserError, match=r"name it as the SOURCE: .*mine\.csv"):
+        stage.import_pairs(DataConfig(), source=str(tmp_path / "in"), out=tmp_path / "out")

@@ -311,3 +311,11 @@ def test_no_value_anywhere_in_an_export_breaks_the_reader(data, value):
     assert [(a.pair_id, a.rater, a.preference) for a in answers if a.pair_id != REAL[0]["data"]["pair_id"]][-3:] == [
         (a.pair_id, a.rater, a.preference) for a in whole
     ]
+
+
+def test_a_target_storages_folders_are_read_to_the_bottom(tmp_path):
+    for i, place in enumerate(("1", "later/2", ".hidden/3")):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        stored = {**task(updated_at=f"2026-11-2{i}T10:00:00Z")["annotations"][0], "task": {"data": task()["data"]}}
+        (tmp_path / place).write_text(json.dumps(stored))
+    assert len(export.parse(export.read(tmp_path))[0]) == 2

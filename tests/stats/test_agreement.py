@@ -121,6 +121,10 @@ def test_a_reversed_side_is_told_from_chance_and_from_few_pairs():
     # Whoever agrees on 0.6 is found when turned round; chance is not, at any size.
     assert is_reversed(3_800, 10_000)
     assert not is_reversed(5_000, 10_000)
+    # One of forty is unlucky sooner than one alone.
+    assert is_reversed(0, 7)
+    assert not is_reversed(0, 7, among=40)
+    assert is_reversed(0, 20, among=40)
 
 
 def test_raters_are_held_against_the_majority_of_the_others():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -108,7 +108,8 @@ def read_table(
     header, rows = _read_rows(path, {*wanted, prompt})
     places = {name: _places(path, name, header) for name in (*wanted, prompt)}
     told = codings.said(values, wanted)
-    columns = {name: _opinions(path, name, places[name], rows, told) for name in wanted}
+    read = {name: _opinions(path, name, places[name], rows, told) for name in wanted}
+    columns = {name: column.opinions for name, column in read.items()}
     prompts, groups = grouped([record.cells[places[prompt][0]].strip() for record in rows])
     n = len(rows)
     means = {name: np.array([np.mean(cell) if cell else np.nan for cell in columns[name]]) for name in wanted}
@@ -127,8 +128,8 @@ def read_table(
         p_order_01=nowhere,
         p_order_10=nowhere,
         notes=_remarks(prompts, groups, [record.cells for record in rows]),
-        warnings=_turned(raters, columns),
-        remedy=_changed_over(ai),
+        warnings=_turned({name: read[name] for name in raters}),
+        remedy=read[ai].changed_over,
     )
 
 
@@ -154,10 +155,16 @@ def _places(path: Path, name: str, header: Sequence[str]) -> list[int]:
     return [header.index(part) for part in names]
 
 
+class _Column(NamedTuple):
+    """The preferences in each row's cell (one, several of a list, or none), and what would turn all of them round."""
+
+    opinions: list[list[float]]
+    changed_over: str
+
+
 def _opinions(
     path: Path, name: str, places: Sequence[int], rows: Sequence[sheets.Record], told: Mapping[str, Said]
-) -> list[list[float]]:
-    """The preferences in each row's cell: one, several of a list, or none."""
+) -> _Column:
     is_shares = len(places) > 1
     cells = [[r.cells[i] for i in places] if is_shares else r.cells[places[0]] for r in rows]
     where = f"{path}, column '{excerpt(name)}'"
@@ -167,29 +174,31 @@ def _opinions(
         try:
             found.append([p for p in coding.read(cell) if p is not None])
         except codings.UnreadError as error:
+            right = (
+                "write P(the second is better): 0, 0.5 for a tie, 1, or between"
+                if coding.is_numeric
+                else "write one of the values that have a meaning, or give it one with --first, --second or --tie"
+            )
             raise UserError(
                 f"{path}, line {record.line}, column '{excerpt(name)}': '{excerpt(error.value, 40)}' is no preference; "
-                "write P(the second is better): 0, 0.5 for a tie, 1, or between; leave it empty for none"
+                f"{right}; leave it empty for none"
             ) from None
-    return found
+    return _Column(found, recognition.changed_over(cells, coding, excerpt(name)))
 
 
-def _changed_over(column: str) -> str:
-    return f"say what a column's values mean, such as --first {excerpt(column)}=1 --second {excerpt(column)}=0"
-
-
-def _turned(raters: Sequence[str], columns: Mapping[str, list[list[float]]]) -> list[str]:
+def _turned(columns: Mapping[str, _Column]) -> list[str]:
     """Raters who side with the others so rarely that their columns may be the other way round."""
-    given = [(i, k, p) for k, name in enumerate(raters) for i, cell in enumerate(columns[name]) for p in cell]
+    cells = [column.opinions for column in columns.values()]
+    given = [(i, k, p) for k, each in enumerate(cells) for i, cell in enumerate(each) for p in cell]
     if not given:
         return []
     rows, by, preferences = (np.array(part) for part in zip(*given, strict=True))
     same, decided = against_others(rows, by, preferences)
     return [
         f"{excerpt(name, 60)} sides with the other raters on {same[k]} of {decided[k]} pairs, far below chance: the "
-        f"column may be the other way round; {_changed_over(name)}"
-        for k, name in enumerate(raters[: len(same)])
-        if is_reversed(same[k], int(decided[k]))
+        f"column may be the other way round; {column.changed_over}"
+        for k, (name, column) in enumerate(list(columns.items())[: len(same)])
+        if is_reversed(same[k], int(decided[k]), len(columns))
     ]
 
 

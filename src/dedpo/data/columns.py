@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -23,6 +25,8 @@ MEANINGS: Final[Mapping[str, tuple[str, ...]]] = {
     "order_shown": ("order_shown",),
     "time": ("time",),
 }
+# One of several people's columns.
+_NUMBERED: Final = re.compile(r"(rater|user|annotator|worker|person|human)_?(\d+)", re.IGNORECASE)
 _ONE_HOT: Final = ("winner_model_a", "winner_model_b", "winner_tie")
 
 
@@ -83,12 +87,15 @@ def choose(there: Sequence[str], asked: Mapping[str, str], place: str, picture: 
 
 
 def _is_inverted(columns: Mapping[str, tuple[str, ...]]) -> bool:
-    """label_0 is P(image 0 preferred), label_1 P(image 1 preferred), on whichever side a user has put these images."""
-    label = columns.get("preference")
-    if label not in (("label_0",), ("label_1",)) or "image_0" not in columns:
+    """label_0 is P(image 0 preferred), label_1 P(image 1 preferred), on whichever side a user has put these images.
+
+    Of several columns the second one holds P(the second is better).
+    """
+    label = columns.get("preference", ())[:2]
+    if not label or not {*label} <= {"label_0", "label_1"} or "image_0" not in columns:
         return False
     images = [columns[side][0] for side in SIDES]
-    return (label == ("label_0",)) != (images in (["jpg_1", "jpg_0"], ["image_1", "image_0"]))
+    return (label[-1] == "label_0") != (images in (["jpg_1", "jpg_0"], ["image_1", "image_0"]))
 
 
 def _asked(meaning: str, name: str, there: Sequence[str], place: str) -> tuple[str, ...]:
@@ -152,6 +159,19 @@ def refuse_misspelled(ignored: Sequence[str], reading: Reading, place: str) -> N
         UserError: it names both.
     """
     absent = [name for name in MEANINGS if name not in reading.columns and not (reading.is_drawn and name in SIDES)]
+    # One of chosen and rejected alone says nothing.
+    absent = [name for name in absent if name not in WINNERS or WINNERS[name == "chosen"] in ignored]
+    people = [name for name in ignored if _NUMBERED.fullmatch(name)]
+    if len(people) > 1 and not reading.is_drawn and "preference" not in reading.columns:
+        raise UserError(
+            f"{place}: columns {_listed(people)}: if they hold what several people chose, write it as a list in one "
+            "column 'preference', such as [0, 1]; else rename or remove them"
+        )
     for name in ignored:
         if close := difflib.get_close_matches(name.lower(), absent, n=1, cutoff=0.75):
-            raise UserError(f"{place}: unknown column '{name}'; did you mean '{close[0]}'? Rename or remove it")
+            told = (
+                f"add --{close[0]} {shlex.quote(name)}, or rename" if close[0] in ("preference", "rater") else "rename"
+            )
+            raise UserError(
+                f"{place}: unknown column '{name}'; did you mean '{close[0]}'? If so {told} it; else remove it"
+            )

@@ -23,6 +23,7 @@ SHEET: Final = "pairs.csv"
 METADATA: Final = ("metadata.csv", "metadata.jsonl")
 TEXT: Final = (".csv", ".tsv", ".tab")
 LINES: Final = (".jsonl", ".ndjson")
+TABLES: Final = (*TEXT, *LINES, ".json")
 PARTS: Final = ("train", "validation", "val", "valid", "dev", "test")
 _KNOWN: Final = frozenset(name for names in MEANINGS.values() for name in names) | {"file_name"}
 
@@ -47,7 +48,7 @@ def find_tables(source: Path) -> list[Table]:
         UserError: two files of metadata lie in one folder.
     """
     if source.is_file():
-        return [Table(source)] if source.suffix.lower() in (*TEXT, *LINES, ".json") else []
+        return [Table(source)] if source.suffix.lower() in TABLES else []
     if (source / SHEET).is_file():
         return [Table(source / SHEET)]
     found = []

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from dedpo import sheets
 from dedpo.data import columns, fifa, folder, hpdv2, hub, imagereward, parquet, pickapic, takeover
 from dedpo.data.columns import Asked
 from dedpo.data.source import Source
-from dedpo.errors import UserError
+from dedpo.errors import UserError, excerpt
 
 LAYOUTS: Final = {
     "folder": "a folder with pairs.csv, metadata.csv or metadata.jsonl and the images that it names, or such a table",
@@ -92,7 +93,17 @@ def detect(source: Path | str) -> str:
         return "hpdv2"
     if folder.find_tables(path):
         return "folder"
+    if path.is_dir() and (tables := sorted(p.name for p in path.iterdir() if p.suffix.lower() in folder.TABLES)):
+        raise UserError(
+            f"{path}: if one of its tables holds the pairs, name it as the SOURCE: {path / tables[0]}{_more(tables)}"
+        )
+    if path.suffix.lower() in sheets.OTHERS:
+        raise UserError(f"{path}: {sheets.OTHERS[path.suffix.lower()]}")
     raise UserError(f"{path}: no known layout is there; name one of: {listed()}")
+
+
+def _more(names: list[str]) -> str:
+    return f" (or {excerpt(', '.join(names[1:]), 100)})" if names[1:] else ""
 
 
 def _parquet_files(path: Path) -> list[Path]:

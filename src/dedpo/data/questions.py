@@ -17,7 +17,8 @@ from dedpo.errors import UserError, excerpt
 from dedpo.stats.agreement import against_others, choices, is_reversed
 
 _LABEL: Final = re.compile(
-    r"prefer|winner|chosen|reject|label|vote|choice|rank|rating|score|better|best|judg|verdict|human|pref\b|answer",
+    r"prefer|win|chosen|reject|select|pick|favou?r|label|vote|choice|rank|rating|score|better|best|judg|verdict|human"
+    r"|pref\b|answer|annotation|result|target|decision|\bgt\b|^y$",
     re.IGNORECASE,
 )
 # All choices on one side are nothing special below this number.
@@ -69,13 +70,16 @@ def _reversed(ratings: Sequence[Rating]) -> list[str]:
     rows = np.array([pairs.setdefault(r.pair_id, len(pairs)) for r in ratings])
     by = np.array([raters.setdefault(r.rater, len(raters)) for r in ratings])
     same, decided = against_others(rows, by, np.array([r.preference for r in ratings]))
-    names = list(raters)
-    found = sorted((i for i in range(len(names)) if is_reversed(same[i], int(decided[i]))), key=lambda i: -decided[i])
+    names, among = list(raters), int((decided > 0).sum())
+    found = sorted(
+        (i for i in range(len(names)) if is_reversed(same[i], int(decided[i]), among)), key=lambda i: -decided[i]
+    )
     if not found:
         return []
     i = found[0]
     more = f", and {len(found) - 1} more raters" if len(found) > 1 else ""
     return [
         f"rater '{excerpt(names[i], 60)}' sides with the others on {same[i]} of {decided[i]} pairs{more}, far below "
-        "chance: preferences may be the other way round; if a column is, import with --first and --second changed over"
+        "chance: their preferences may be the other way round; if they are, turn these rows round, or leave them out "
+        "(--first and --second would turn everybody's)"
     ]

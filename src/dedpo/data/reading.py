@@ -82,14 +82,17 @@ class Reading:
                 yield self._label(values)
 
         shown = self.images if len(names) == 1 and not self.is_drawn else ("", "")
-        coding = recognition.recognise(cells(), where, what, names=(shown[0], shown[1]), is_shares=len(names) > 1)
+        coding = recognition.recognise(
+            cells(), where, what, names=(shown[0], shown[1]), is_shares=len(names) > 1, column=",".join(names)
+        )
         if coding.is_positional and turned:
             raise UserError(
                 f"{where}: in rows whose order_shown is 10, left may be image_1 or image_0; say with --first and "
-                "--second which values mean image_0 and which image_1"
+                "--second which values mean image_0 and which image_1; if they mean the place on the screen, change "
+                "them over in these rows first"
             )
         # What a user says of label_0's values, and words, are about the pair and no longer about image 0.
-        return replace(self, coding=coding, is_inverted=self.is_inverted and coding.is_numeric)
+        return replace(self, coding=coding, is_inverted=self.is_inverted and (coding.is_numeric or coding.is_shares))
 
     def rows(self, number: int, values: Mapping[str, Any], part: str = "") -> list[Row | SetAside]:
         """One row for each rater; a single one if nobody rated the pair."""
@@ -130,7 +133,12 @@ class Reading:
         if self.has_label and codings.word(values.get(self.has_label)) in ("false", "0"):
             return None
         names = self.columns["preference"]
-        return values.get(names[0]) if len(names) == 1 else [values.get(name) for name in names]
+        if len(names) > 1:
+            return [values.get(name) for name in names]
+        cell = values.get(names[0])
+        # The path of one of the row's own images, or the end of it, means that image's column.
+        named = [] if self.is_drawn or not cell else [n for n in self.images if _is_path_of(cell, values.get(n))]
+        return named[0] if len(named) == 1 else cell
 
     def _reason(self, value: str) -> str:
         if not self.coding.is_numeric:
@@ -147,9 +155,14 @@ class Reading:
         """Who gave the n preferences of a row: a list as long as theirs, else one name with places in the list."""
         parts = codings.items(cell)
         if parts is not None and is_list:
-            return parts if len(parts) == n else None
+            # Nobody answered: Argilla's lists are empty then.
+            return parts or [None] if len(parts or [None]) == n else None
         name = str(cell).strip() if isinstance(cell, str) or codings.word(cell) else ""
         return [f"{name or DEFAULT_RATER} {i + 1}" for i in range(n)] if is_list else [name]
+
+
+def _is_path_of(cell: Any, image: Any) -> bool:
+    return isinstance(cell, str) and isinstance(image, str) and f"/{image.strip()}".endswith(f"/{cell.strip()}")
 
 
 def drawn(seed: int, chosen: Picture | None, rejected: Picture | None) -> bool:

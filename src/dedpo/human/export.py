@@ -38,7 +38,8 @@ def read(path: Path) -> list[Any]:
         UserError: no such file, no JSON, or no list of tasks.
     """
     if path.is_dir():
-        files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
+        inside = [p for p in sorted(path.rglob("*")) if p.is_file()]
+        files = [p for p in inside if not any(part.startswith(".") for part in p.relative_to(path).parts)]
         if not files:
             raise UserError(f"{path}: an empty folder; {_CHOOSE}")
         return [item for file in files for item in _items(file)]

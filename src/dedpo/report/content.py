@@ -12,7 +12,7 @@ from dedpo.report.bias import Bias, bias
 from dedpo.report.costs import Cost, costs
 from dedpo.report.judged import Judged, judged
 from dedpo.report.labels import Worth
-from dedpo.report.methods import Method, shown
+from dedpo.report.methods import REFERENCE, Method, shown
 from dedpo.report.provenance import Provenance, provenance
 from dedpo.report.store import Json, PictureRow, Sources
 from dedpo.report.summary import Estimate
@@ -127,8 +127,15 @@ def build(
 
 def _main_cells(metric: str, primary: str, metrics: dict[str, summary.Cells]) -> summary.Cells:
     if metric not in metrics:
-        raise UserError(f"report.metric: '{metric}' was not scored; the scores hold {', '.join(metrics)}")
+        told = (
+            f"the scores hold {', '.join(metrics)}; score it, or add --set report.metric={next(iter(metrics), metric)}"
+        )
+        raise UserError(f"report.metric: '{metric}' was not scored; {told}")
     if primary not in metrics[metric]:
         known = ", ".join(metrics[metric])
-        raise UserError(f"primary: arm '{primary}' was not scored on {metric}; the scores hold {known}")
+        other = next((arm for arm in metrics[metric] if arm != REFERENCE), primary)
+        raise UserError(
+            f"primary: arm '{primary}' was not scored on {metric}; the scores hold {known}; train, sample and score "
+            f"it, or add --set primary={other}"
+        )
     return metrics[metric]

@@ -7,6 +7,7 @@ A preference p = P(image 1 is better) in [0, 1] is one of three choices: image 0
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Final
 
 import numpy as np
@@ -117,13 +118,15 @@ def agreement(human: Floats, annotator: Floats, groups: Ints, *, bootstrap: int,
 REVERSED: Final = 0.4
 
 
-def is_reversed(same: float, decided: int) -> bool:
+def is_reversed(same: float, decided: int, among: int = 1) -> bool:
     """Whether two sides agree so rarely that one of them may be the other way round: the interval's end is below 0.4.
 
     Args:
         same: on how many they make the same choice, of the `decided` ones on which neither ties.
+        among: how many are looked at; the interval is wider for more of them (Bonferroni), as one of a crowd is always
+            unlucky.
     """
-    return decided > 0 and wilson(same, decided).high < REVERSED
+    return decided > 0 and wilson(same, decided, NormalDist().inv_cdf(1 - 0.025 / among)).high < REVERSED
 
 
 def against_others(rows: Ints, raters: Ints, preferences: Floats) -> tuple[Ints, Ints]:

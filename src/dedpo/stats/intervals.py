@@ -19,13 +19,13 @@ class Interval(NamedTuple):
     high: float
 
 
-def wilson(successes: float, n: int) -> Interval:
-    """Wilson's score interval of a proportion (Wilson 1927); NaN for n = 0."""
+def wilson(successes: float, n: int, z: float = Z95) -> Interval:
+    """Wilson's score interval of a proportion (Wilson 1927), z standard errors wide; NaN for n = 0."""
     if n == 0:
         return Interval(np.nan, np.nan, np.nan)
     p = successes / n
-    centre = (p + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
-    half = Z95 * np.sqrt(p * (1 - p) / n + Z95**2 / (4 * n * n)) / (1 + Z95**2 / n)
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n * n)) / (1 + z**2 / n)
     return Interval(p, float(centre - half), float(centre + half))
 
 
