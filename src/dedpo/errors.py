@@ -21,7 +21,9 @@ def of_disk(error: Exception) -> UserError | None:
     if not isinstance(error, OSError) or not error.strerror:
         return None
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(f"{excerpt(str(error.filename or 'the disk'), 300)}: {error.strerror}; make room and run again")
+        return UserError(
+            f"{excerpt(str(error.filename or 'the disk'), 300)}: {error.strerror}; make room and run again"
+        )
     if error.filename is None:
         return None
     return UserError(f"{excerpt(str(error.filename), 300)}: {error.strerror}; name another, or put its rights right")
