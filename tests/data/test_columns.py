@@ -9,6 +9,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,7 +20,7 @@ from typer.testing import CliRunner
 from dedpo import tables
 from dedpo.cli import app
 from dedpo.codings import said
-from dedpo.data import stage
+from dedpo.data import embedded, hub, stage
 from dedpo.data.columns import Asked
 from dedpo.data.reading import drawn
 from dedpo.errors import UserError
@@ -403,3 +404,29 @@ def test_a_folders_tables_are_named(tmp_path: Path) -> None:
     (tmp_path / "in" / "pairs.csv").rename(tmp_path / "in" / "mine.csv")
     with pytest.raises(UserError, match=r"name it as the SOURCE: .*mine\.csv"):
         stage.import_pairs(DataConfig(), source=str(tmp_path / "in"), out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("names", [("left", "right"), ("right", "left")])
+def test_a_class_label_means_what_its_names_say(tmp_path: Path, names: tuple[str, str]) -> None:
+    """`datasets` writes a ClassLabel as whole numbers, in a folder as in Parquet; its names are beside them."""
+    features = {"prompt": datasets.Value("string"), "image_0": datasets.Image(), "image_1": datasets.Image()}
+    rows = {"prompt": ["p0", "p1"], "image_0": images(2), "image_1": images(2, 1), "preference": [0, 1]}
+    label = datasets.ClassLabel(names=list(names))
+    made = datasets.Dataset.from_dict(rows, datasets.Features({**features, "preference": label}))
+    made.save_to_disk(str(tmp_path / "saved"))
+    (tmp_path / "parquet").mkdir()
+    made.to_parquet(tmp_path / "parquet" / "a.parquet")
+    expected = {f"p{i}": float(name == "right") for i, name in enumerate(names)}
+    for form in ("saved", "parquet"):
+        run(tmp_path / form, tmp_path / f"out-{form}")
+        assert opinions(tmp_path / f"out-{form}") == expected
+    read = embedded._named(hub.read_streamed({"": made.to_iterable_dataset()}, "x"), {"preference": names}, rows, None)
+    assert [values["preference"] for _, _, values in read] == list(names)
+    assert embedded.classes(made.features.to_dict()) == {"preference": list(names)}
+
+
+def test_lists_of_class_labels_and_missing_ones() -> None:
+    label = datasets.ClassLabel(names=["left", "right"])
+    told = datasets.Features({"a": datasets.Sequence(label), "b": datasets.Value("int64")}).to_dict()
+    assert embedded.classes(told) == {"a": ["left", "right"]}
+    assert embedded._name([0, 1, -1, None], ["left", "right"]) == ["left", "right", None, None]

@@ -27,6 +27,7 @@ class Opened(NamedTuple):
         wanted: the rows that are read at all; None: all.
         peek: the rows by which the preferences' coding is recognised; None: all that are wanted.
         notes: what a user should know of the source.
+        classes: column → the names that its whole numbers stand for, as the `datasets` library's ClassLabel.
     """
 
     place: str
@@ -39,6 +40,7 @@ class Opened(NamedTuple):
     wanted: Sequence[int] | None = None
     peek: Sequence[int] | None = None
     notes: Sequence[str] = ()
+    classes: Mapping[str, Sequence[str]] = {}
 
 
 def source(opened: Opened, layout: str, asked: Asked, seed: int) -> Source:
@@ -47,6 +49,8 @@ def source(opened: Opened, layout: str, asked: Asked, seed: int) -> Source:
     Raises:
         UserError: a column is missing, or what the preferences mean is not certain.
     """
+    if opened.classes:
+        opened = opened._replace(read=partial(_named, opened.read, opened.classes))
     reading = columns.choose(opened.columns, asked.columns, opened.place, inside, seed)
     if reading.label_columns:
         few = opened.read(reading.label_columns, opened.wanted if opened.peek is None else opened.peek)
@@ -63,6 +67,31 @@ def source(opened: Opened, layout: str, asked: Asked, seed: int) -> Source:
         ignored_columns=[name for name in opened.columns if name not in reading.used],
         notes=opened.notes,
     )
+
+
+def classes(features: Mapping[str, Any]) -> dict[str, Sequence[str]]:
+    """The names of each column of ClassLabel, or of lists of it, in what `datasets.Features.to_dict` returns."""
+    found: dict[str, Sequence[str]] = {}
+    for column, feature in features.items():
+        inner = feature.get("feature", feature) if isinstance(feature, dict) else None
+        if isinstance(inner, dict) and inner.get("_type") == "ClassLabel" and isinstance(inner.get("names"), list):
+            found[column] = [str(name) for name in inner["names"]]
+    return found
+
+
+def _named(
+    read: Read, names: Mapping[str, Sequence[str]], columns: Sequence[str], numbers: Sequence[int] | None
+) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """The same rows with names where numbers stand for them: what 0 and 1 mean is what they are called."""
+    for number, part, values in read(columns, numbers):
+        yield number, part, {c: _name(v, names[c]) if c in names else v for c, v in values.items()}
+
+
+def _name(value: Any, names: Sequence[str]) -> Any:
+    if isinstance(value, list):
+        return [_name(one, names) for one in value]
+    # datasets writes −1 where there is no class.
+    return None if value == -1 else names[value] if isinstance(value, int) and 0 <= value < len(names) else value
 
 
 def of_parquet(path: Path, files: Sequence[Path], wanted: Sequence[int] | None = None) -> Opened:
@@ -85,6 +114,7 @@ def of_parquet(path: Path, files: Sequence[Path], wanted: Sequence[int] | None =
         {file.name: file for file in files},
         parquet.count(files) if wanted is None else len(wanted),
         wanted=wanted,
+        classes=classes(parquet.features_of(files[0])),
         notes=[f"{len(gaps)} of the numbered Parquet files are not there, the first is {gaps[0]}"] if gaps else [],
     )
 

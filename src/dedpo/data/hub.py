@@ -68,7 +68,9 @@ def _open_saved(path: Path) -> Opened:
     names = list(dict.fromkeys(name for split in raw.values() for name in split.column_names))
     inputs = {p.relative_to(base).as_posix(): p for p in files}
     total = sum(len(split) for split in raw.values())
-    return Opened(str(path), path.resolve().name, names, partial(_read_splits, raw), inputs, total)
+    return Opened(
+        str(path), path.resolve().name, names, partial(_read_splits, raw), inputs, total, classes=_classes(raw)
+    )
 
 
 def _undecoded(split: Any) -> Any:
@@ -122,7 +124,14 @@ def _open_hub(source: str) -> Opened:
             "and the network"
         ) from None
     read = read_streamed(splits, name)
-    return Opened(name, name, list(first), read, {}, 0, {"revision": commit}, peek=range(_PEEK))
+    return Opened(
+        name, name, list(first), read, {}, 0, {"revision": commit}, peek=range(_PEEK), classes=_classes(splits)
+    )
+
+
+def _classes(splits: Mapping[str, Any]) -> dict[str, Sequence[str]]:
+    """Of the first split that describes its columns; one streamed from text may not."""
+    return next((embedded.classes(split.features.to_dict()) for split in splits.values() if split.features), {})
 
 
 def read_streamed(splits: Mapping[str, Any], source: str) -> Read:

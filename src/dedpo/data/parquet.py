@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -55,6 +56,17 @@ def columns_of(files: Sequence[Path]) -> list[str]:
             if name not in there:
                 raise UserError(f"{path}: column '{name}' is missing, which {files[0].name} has; download it again")
     return columns
+
+
+def features_of(path: Path) -> dict[str, Any]:
+    """The `datasets` library's description of the columns, as a dictionary; empty if it did not write the file."""
+    with open_file(path) as file:
+        told = (file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
+    try:
+        found = json.loads(told)["info"]["features"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def count(files: Sequence[Path]) -> int:

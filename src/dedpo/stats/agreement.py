@@ -123,10 +123,11 @@ def is_reversed(same: float, decided: int, among: int = 1) -> bool:
 
     Args:
         same: on how many they make the same choice, of the `decided` ones on which neither ties.
-        among: how many are looked at; the interval is wider for more of them (Bonferroni), as one of a crowd is always
+        among: how many are looked at; above ten the interval widens as by Bonferroni, for one of a crowd is always
             unlucky.
     """
-    return decided > 0 and wilson(same, decided, NormalDist().inv_cdf(1 - 0.025 / among)).high < REVERSED
+    z = NormalDist().inv_cdf(1 - 0.025 / max(1, among / 10))
+    return decided > 0 and wilson(same, decided, z).high < REVERSED
 
 
 def against_others(rows: Ints, raters: Ints, preferences: Floats) -> tuple[Ints, Ints]:
