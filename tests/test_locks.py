@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -101,6 +102,18 @@ def test_a_dead_process_of_another_machine_has_to_be_declared_so(tmp_path, monke
         make(tmp_path / "out")
     held.unlink()
     make(tmp_path / "out")
+
+
+def test_a_folder_has_one_lock_by_whatever_name(tmp_path, monkeypatch):
+    (tmp_path / "out" / "in").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("out")
+    monkeypatch.chdir(tmp_path / "out")
+    names = (".", "in/..", "../out", tmp_path / "out", tmp_path / "link")
+    assert {locks.lock_file(Path(name)) for name in names} == {tmp_path / ".out.dedpo.lock"}
+    with locks.alone(Path()), pytest.raises(locks.InUseError), locks.alone(tmp_path / "out"):
+        pass
+    with locks.alone(Path("/"), file=tmp_path / "lock"):
+        assert locks.lock_file(Path("/")).parent == Path("/")
 
 
 def test_other_folders_and_later_runs_are_free(tmp_path):

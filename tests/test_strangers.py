@@ -133,8 +133,10 @@ def test_a_decision_is_written_over_no_file_of_its_name(
         assert f"reports/{name}: no promotion wrote it" in told
         assert tree(Path()) == before
         (place / name).unlink()
-        for _ in range(2):
-            assert dedpo("promote", capsys, monkeypatch)[0] == 0
+        assert dedpo("promote", capsys, monkeypatch)[0] == 0
+        with monkeypatch.context() as patch:
+            patch.chdir("reports")
+            assert dedpo("promote --report .", capsys, monkeypatch)[0] == 0
         assert before.items() - tree(Path()).items() == {(f"reports/{name}", before[f"reports/{name}"])}
         shutil.rmtree("reports")
 

@@ -34,8 +34,9 @@ class InUseError(UserError):
 
 def lock_file(folder: Path) -> Path:
     """Where the lock of `folder` lies."""
-    # A name that nobody else gives a file.
-    return folder.with_name(f".{folder.name}.dedpo.lock")
+    # A name that nobody else gives a file; whoever calls the folder '.' or goes through a link means the same one.
+    folder = folder.resolve()
+    return folder.parent / f".{folder.name}.dedpo.lock"
 
 
 @contextmanager
