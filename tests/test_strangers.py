@@ -147,7 +147,7 @@ DESTROYERS = {
     "bias/workspace_store.py", "data/import_store.py", "data/pull.py", "data/takeover.py", "hashes.py",
     "human/project_store.py", "human/store.py", "locks.py", "manifest.py", "ops/component.py", "ops/retire.py",
     "ops/volume.py", "ownership.py", "sample/stage.py", "train/cache_entry.py", "train/checkpoint.py",
-    "train/split.py",
+    "train/extension_store.py", "train/split.py", "train/validation.py",
 }  # fmt: skip
 DESTROYING = {"rmtree", "unlink", "rmdir", "rename", "renames", "move", "removedirs"}
 

@@ -44,7 +44,8 @@ def train(
     from dedpo.train import stage
 
     with component.reported():
-        config = component.section(TrainConfig, settings)
+        # A run of other steps works in another folder.
+        config = component.section(TrainConfig, settings).model_copy(update={"keep_last": False})
         inputs = [a.metadata["sha256"] for a in (pairs, ratings, splits, targets)]
         key = {
             "settings": config.model_dump(mode="json", exclude=set(stage.CHANGEABLE)),

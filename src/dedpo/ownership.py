@@ -34,6 +34,11 @@ def former_of(out: Path) -> Path:
     return out.with_name(f".{out.name}.dedpo.old")
 
 
+def last_of(out: Path) -> Path:
+    """Where a finished training's last checkpoint lies, for a longer one to go on from."""
+    return out.with_name(f".{out.name}.dedpo.last")
+
+
 def remove(folder: Path, out: Path) -> None:
     """Remove what was found to be ours; killed in the middle it leaves no half folder that looks like a stranger's."""
     gone = _gone_of(out)

@@ -228,6 +228,8 @@ class TrainConfig(Section):
     """Steps between checkpoints, from which an interrupted run goes on."""
     keep_checkpoints: int = Field(2, ge=1)
     """How many of the last checkpoints stay until the run has finished."""
+    keep_last: bool = True
+    """Keep the last checkpoint beside the finished policy (three times its size), so that more steps go on from it."""
     evaluate_every: int = Field(100, ge=1)
     """Steps between measurements of implicit accuracy on held-out human pairs."""
     validation_prompts: list[str] = []

@@ -51,6 +51,14 @@ def test_an_arm_that_is_retired_twice_is_kept_twice(tmp_path: Path) -> None:
     assert {p.name: (p / "w").read_text() for p in kept.iterdir()} == {"dedpo": "0", "dedpo.1": "1", "dedpo.2": "2"}
 
 
+def test_what_a_longer_run_would_go_on_from_goes_along(tmp_path: Path) -> None:
+    for name in ("dedpo", ".dedpo.dedpo.last"):
+        (tmp_path / "policies" / "0" / name).mkdir(parents=True)
+    retire(tmp_path, seeds=[1], arms=["dedpo"])
+    assert not list((tmp_path / "policies").iterdir())
+    assert (tmp_path / "retired" / "policies" / "0" / ".dedpo.dedpo.last").is_dir()
+
+
 def test_without_outputs_there_is_nothing_to_do(tmp_path: Path) -> None:
     assert retire(tmp_path / "outputs", seeds=[0], arms=["dedpo"]) == {}
 

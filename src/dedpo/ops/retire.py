@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from dedpo import locks
+from dedpo.ownership import last_of
 from dedpo.sections import ARMS
 
 RETIRED: Final = "retired"
@@ -35,6 +36,8 @@ def retire(work: Path, *, seeds: Collection[int], arms: Collection[str]) -> dict
         target.parent.mkdir(parents=True, exist_ok=True)
         with locks.alone(folder.with_name(folder.name.removesuffix(PARTIAL))):
             moved[folder] = folder.rename(target)
+            if (last := last_of(folder)).exists():
+                last.rename(last_of(target))
         if folder.parent.parent == work / "policies" and not any(folder.parent.iterdir()):
             folder.parent.rmdir()
     return moved

@@ -17,7 +17,7 @@ from dedpo.errors import UserError
 
 # The dot makes it a working file: it goes when the run has finished.
 PATTERN = ".checkpoint-*.pt"
-BEST = ".best.pt"
+BEST = ".best-*.pt"
 _NAME = re.compile(r"\.checkpoint-(\d+)\.pt")
 
 
@@ -46,18 +46,39 @@ def latest(folder: Path) -> dict[str, Any] | None:
     )
 
 
-def save_best(folder: Path, weights: dict[str, Tensor]) -> None:
-    """Keep the weights with the lowest held-out NLL so far, in place of those before."""
-    _write(folder / BEST, weights)
+def newest(folder: Path) -> Path | None:
+    """The file of the last checkpoint; None if there is none."""
+    found = _all(folder)
+    return found[-1] if found else None
 
 
-def best(folder: Path) -> dict[str, Tensor]:
-    """What `save_best` kept.
+def is_one(path: Path) -> bool:
+    """Whether a file is called as a checkpoint is."""
+    return _NAME.fullmatch(path.name) is not None
+
+
+def save_best(folder: Path, step: int, weights: dict[str, Tensor], former: int | None = None) -> None:
+    """Keep the weights with the lowest held-out NLL so far, those after step number `step`, in place of those before.
+
+    Args:
+        former: the step whose weights stay, too.
+    """
+    _write(_best(folder, step), weights)
+    for old in set(folder.glob(BEST)) - {_best(folder, s) for s in (step, former) if s is not None}:
+        old.unlink()
+
+
+def best(folder: Path, step: int) -> dict[str, Tensor]:
+    """What `save_best` kept of a step.
 
     Raises:
         UserError: it cannot be read.
     """
-    return _read(folder / BEST, "delete the folder to start again")
+    return _read(_best(folder, step), "delete the folder to start again")
+
+
+def _best(folder: Path, step: int) -> Path:
+    return folder / f".best-{step:08d}.pt"
 
 
 def _write(path: Path, state: dict[str, Any]) -> None:

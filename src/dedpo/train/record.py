@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -43,8 +43,7 @@ class Record:
             measured: numbers that are the same whenever the run is repeated; what is not finite is written as null.
             beside: others, such as peak memory: for the trackers alone.
         """
-        # JSON has no NaN.
-        row = {name: value if math.isfinite(value) else None for name, value in measured.items()}
+        row = _row(measured)
         self.rows.append(row)
         self._file.write(json.dumps(row, allow_nan=False) + "\n")
         self._file.flush()
@@ -65,20 +64,28 @@ class Record:
 
 
 @contextmanager
-def recording(folder: Path, config: TrainConfig, run: str, settings: Mapping[str, Any], done: int) -> Iterator[Record]:
+def recording(
+    folder: Path,
+    config: TrainConfig,
+    run: str,
+    settings: Mapping[str, Any],
+    done: int,
+    last: Mapping[str, float] | None = None,
+) -> Iterator[Record]:
     """Open the account of a run of which `done` steps are known; lines of later ones are cut off, they come again.
 
     Args:
         folder: where metrics.jsonl lies.
         run: the run's name in the trackers.
         settings: shown there.
+        last: what the last known step measured, if its line says more than is to stand there.
 
     Raises:
         UserError: a tracker cannot be started, or lines of known steps are lost.
     """
     from dedpo.train.trackers import Trackers
 
-    rows = _cut_back(folder / METRICS, done)
+    rows = _cut_back(folder / METRICS, done, last)
     trackers = Trackers(config.trackers, folder, run, settings, rows)
     try:
         with (
@@ -90,12 +97,19 @@ def recording(folder: Path, config: TrainConfig, run: str, settings: Mapping[str
         trackers.close()
 
 
-def _cut_back(path: Path, done: int) -> list[dict[str, float | None]]:
-    lines: Sequence[str] = path.read_text(encoding="utf-8").splitlines()[:done] if path.is_file() else []
+def _row(measured: Mapping[str, float]) -> dict[str, float | None]:
+    # JSON has no NaN.
+    return {name: value if math.isfinite(value) else None for name, value in measured.items()}
+
+
+def _cut_back(path: Path, done: int, last: Mapping[str, float] | None) -> list[dict[str, float | None]]:
+    lines: list[str] = path.read_text(encoding="utf-8").splitlines()[:done] if path.is_file() else []
     if len(lines) < done:
         raise UserError(
             f"{path}: {len(lines)} lines, and the last checkpoint knows of {done} steps; bring the file back, or "
             f"delete {path.parent} to start again"
         )
+    if last:
+        lines[-1] = json.dumps(_row(last), allow_nan=False)
     disk.write_text(path, "".join(f"{line}\n" for line in lines))
     return [json.loads(line) for line in lines]

@@ -61,24 +61,31 @@ def train(
     if config.early_stop and not trainer.held_out.pair_ids:
         raise UserError("train.early_stop: no human-rated pair is held out; raise data.holdout or set it to null")
     watch, done = Watch(config.early_stop, config.max_logit), 0
+    row: Mapping[str, float] | None = None
     if state := checkpoint.latest(folder):
         done = trainer.restore(state)
         watch.restore(state["watch"])
+        if done < config.steps and state["before"]:
+            # It was measured and drawn because it was the last step, which it is no more.
+            row = state["before"]["row"]
+            watch.restore(state["before"]["watch"])
+            if validation and accelerator.is_main_process:
+                validation.forget(done)
     accelerator.wait_for_everyone()
     if validation:
         with trainer.networks.reference() as reference:
             validation.draw_reference(reference, accelerator.autocast(), is_main=accelerator.is_main_process)
-    with launch.sigterm() as is_stopping, _account(trainer, folder, run, settings, done) as account:
+    with launch.sigterm() as is_stopping, _account(trainer, folder, run, settings, done, row) as account:
         while done < config.steps and not watch.stopped:
             measured = {"step": done, **trainer.step(done)}
             done += 1
-            beside = _look(trainer, folder, measured, watch, validation)
+            beside, before = _look(trainer, folder, measured, watch, validation)
             if account:
                 account.step(measured, beside)
             must_stop = _any(accelerator, is_stopping())
             is_last = done == config.steps or watch.stopped is not None
             if is_last or must_stop or done % config.checkpoint_every == 0:
-                _save(trainer, folder, done, watch, account)
+                _save(trainer, folder, done, watch, before, account)
             if must_stop and not is_last:
                 _say(
                     accelerator,
@@ -94,33 +101,41 @@ def train(
 
 def _look(
     trainer: Trainer, folder: Path, measured: dict[str, float], watch: Watch, validation: Validation | None
-) -> dict[str, float]:
-    """Watch the step, and evaluate if it is time: into `measured`; return what is for the trackers alone."""
+) -> tuple[dict[str, float], dict[str, Any] | None]:
+    """Watch the step, and evaluate if it is time: into `measured`.
+
+    Returns:
+        what is for the trackers alone, and, if only the run's end made it time, how things stood before, for a longer
+        run to go on from.
+    """
     config, accelerator, warned = trainer.config, trainer.accelerator, len(watch.warnings)
     step = int(measured["step"])
     watch.stepped(step, measured["mean_abs_logit"])
     if trainer.bad_steps:
         watch.skipped(step)
-    is_due = (step + 1) % config.evaluate_every == 0 or step + 1 == config.steps or watch.stopped is not None
-    if is_due:
+    is_due = (step + 1) % config.evaluate_every == 0 or watch.stopped is not None
+    is_end = step + 1 == config.steps and not is_due
+    before = {"watch": watch.state(), "row": measured.copy()} if is_end else None
+    if is_due or is_end:
         measured |= trainer.evaluate()
         if validation:
             with trainer.averaged():
                 autocast, is_main = accelerator.autocast(), accelerator.is_main_process
                 validation.draw(trainer.policy, step + 1, autocast, is_main=is_main)
         if "held_out_nll" in measured and watch.measured(step, measured["held_out_nll"]) and config.early_stop:
-            _keep_best(trainer, folder)
+            _keep_best(trainer, folder, step, before)
     for warning in watch.warnings[warned:]:
         _say(accelerator, f"warning: {warning}")
-    return diagnostics.memory() if is_due else {}
+    return (diagnostics.memory() if is_due or is_end else {}), before
 
 
-def _keep_best(trainer: Trainer, folder: Path) -> None:
+def _keep_best(trainer: Trainer, folder: Path, step: int, before: Mapping[str, Any] | None) -> None:
     """The weights that were just measured, for the end; a run that goes on from before them measures them again."""
+    former = before["watch"]["best_step"] if before else None
     with trainer.averaged():
         weights = trainer.networks.weights()
         if trainer.accelerator.is_main_process:
-            checkpoint.save_best(folder, weights)
+            checkpoint.save_best(folder, step, weights, former)
     trainer.accelerator.wait_for_everyone()
 
 
@@ -130,7 +145,7 @@ def _outcome(keeps_best: bool, folder: Path, watch: Watch, account: Record | Non
     outcome = Outcome(account.rows[-1], steps, stopped=watch.stopped, warnings=watch.warnings)
     if keeps_best and watch.best_step is not None:
         outcome.measured, outcome.best_step = account.rows[watch.best_step], watch.best_step
-        outcome.weights = checkpoint.best(folder)
+        outcome.weights = checkpoint.best(folder, watch.best_step)
     return outcome
 
 
@@ -141,8 +156,10 @@ def _any(accelerator: Accelerator, flag: bool) -> bool:
     return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum") > 0)
 
 
-def _save(trainer: Trainer, folder: Path, steps_done: int, watch: Watch, account: Record | None) -> None:
-    state = trainer.state(steps_done) | {"watch": watch.state()}
+def _save(
+    trainer: Trainer, folder: Path, steps_done: int, watch: Watch, before: dict[str, Any] | None, account: Record | None
+) -> None:
+    state = trainer.state(steps_done) | {"watch": watch.state(), "before": before}
     if account:
         # What it refers to comes first: a power cut leaves no checkpoint that knows more than there is.
         account.sync()
@@ -155,11 +172,16 @@ def _save(trainer: Trainer, folder: Path, steps_done: int, watch: Watch, account
 
 @contextmanager
 def _account(
-    trainer: Trainer, folder: Path, run: str, settings: Mapping[str, Any], done: int
+    trainer: Trainer,
+    folder: Path,
+    run: str,
+    settings: Mapping[str, Any],
+    done: int,
+    row: Mapping[str, float] | None,
 ) -> Iterator[Record | None]:
     with contextlib.ExitStack() as stack:
         is_main = trainer.accelerator.is_main_process
-        yield stack.enter_context(recording(folder, trainer.config, run, settings, done)) if is_main else None
+        yield stack.enter_context(recording(folder, trainer.config, run, settings, done, row)) if is_main else None
 
 
 def _say(accelerator: Accelerator, line: str) -> None:

@@ -15,6 +15,7 @@ from dedpo import adapter_files, origin
 from dedpo.errors import UserError
 from dedpo.manifest import input_hashes, output_folder, write_json, write_text
 from dedpo.memory import memory_errors
+from dedpo.ownership import partial_of
 from dedpo.sections import TrainConfig
 from dedpo.train import launch
 
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 # World size and micro-batch change nothing beyond round-off, so a run that memory stopped may go on with less.
 CHANGEABLE = (
-    "checkpoint_every", "gradient_checkpointing", "keep_checkpoints", "micro_batch", "processes", "trackers",
+    "checkpoint_every", "gradient_checkpointing", "keep_checkpoints", "keep_last", "micro_batch", "processes",
+    "trackers",
 )  # fmt: skip
 
 
@@ -173,22 +175,28 @@ def _join(config: TrainConfig) -> Accelerator:
 @contextmanager
 def _folder(job: _Job, accelerator: Accelerator) -> Iterator[Path]:
     """The run's partial folder, on every rank; the main one opens and finishes it."""
+    from dedpo.train import extension_store, store
+
     if not accelerator.is_main_process:
         accelerator.wait_for_everyone()
-        yield job.out.with_name(f"{job.out.name}.partial")
+        yield partial_of(job.out)
         return
+    models = origin.split_models(job.models)[1]
+    asked = (job.config, store.read_targets(job.targets)["objective"], models)
     with output_folder(
         job.out,
         stage="train",
         config=job.settings,
         inputs=job.inputs,
-        models=origin.split_models(job.models)[1],
+        models=models,
         resumable=True,
         changeable=CHANGEABLE,
         precious="**/.checkpoint-*.pt",
     ) as partial:
+        extension_store.take_up(job.out, partial, *asked)
         accelerator.wait_for_everyone()
         yield partial
+        extension_store.keep(job.out, partial, *asked)
 
 
 def _prepare(job: _Job, accelerator: Accelerator, partial: Path) -> tuple[Any, Any, Validation | None]:

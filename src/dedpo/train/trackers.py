@@ -28,7 +28,7 @@ from dedpo.manifest import write_json
 
 PROJECT: Final = "dedpo"
 # The services' names for this run, so that a resumed one goes on with it; removed when the run is finished.
-_IDS: Final = ".trackers.json"
+IDS: Final = ".trackers.json"
 
 
 class Trackers:
@@ -143,7 +143,7 @@ def _describe(tracker: GeneralTracker, settings: Mapping[str, Any]) -> None:
 
 
 def _ids(folder: Path) -> dict[str, str]:
-    path = folder / _IDS
+    path = folder / IDS
     if not path.is_file():
         write_json(path, {name: uuid.uuid4().hex for name in ("wandb", "mlflow")})
     found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))

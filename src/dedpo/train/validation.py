@@ -69,7 +69,14 @@ class Validation:
         if is_main:
             with Image.open(self._folder / REFERENCE) as reference:
                 strip = np.concatenate([np.asarray(reference.convert("RGB")), row])
-            _save(strip, self._folder / f"step-{steps_done:06d}.png")
+            _save(strip, self._strip(steps_done))
+
+    def forget(self, steps_done: int) -> None:
+        """Remove the strip of the policy after so many steps."""
+        self._strip(steps_done).unlink(missing_ok=True)
+
+    def _strip(self, steps_done: int) -> Path:
+        return self._folder / f"step-{steps_done:06d}.png"
 
     @torch.no_grad()
     def _row(self, unet: Any, autocast: AbstractContextManager[Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
