@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from dedpo import diffusion
 from dedpo.errors import UserError
+from tests.train import tiny
 from tests.train.tiny import SIDE, tiny_sd, tiny_sdxl
 
 
@@ -174,3 +176,49 @@ def test_an_sdxl_class_model_has_all_its_parts_looked_at(tmp_path: Path) -> None
     base = tiny_sdxl(tmp_path / "xl")
     weights(base / "text_encoder_2")[0].unlink()
     assert "text_encoder_2 has no weights" in refused(base)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda b: shutil.rmtree(b / "tokenizer_2"), "no folder tokenizer_2, which its model_index.json names"),
+        (lambda b: shutil.rmtree(b / "text_encoder_2"), "no folder text_encoder_2"),
+        (lambda b: (b / "tokenizer" / "tokenizer.json").unlink(), "tokenizer has no vocabulary"),
+        (lambda b: without(b, "text_encoder", "layers.0.mlp.fc2.weight"), "its text_encoder lacks 1 of its weights"),
+        (lambda b: without(b, "vae", "decoder.conv_in.weight"), "its vae lacks 1 of its weights, such as decoder.conv"),
+        (lambda b: change(b / "model_index.json", _class_name="StableDiffusion3Pipeline"), "is a StableDiffusion3Pipe"),
+        (lambda b: change(b / "model_index.json", _class_name="NoSuchPipeline"), "is a NoSuchPipeline; Stable"),
+    ],
+)
+def test_a_part_that_is_not_there_or_not_whole_is_not_made_up(
+    spoil: Callable[[Path], None], told: str, tmp_path: Path
+) -> None:
+    base = tiny_sdxl(tmp_path / "base")
+    spoil(base)
+    assert told in refused(base)
+
+
+def without(base: Path, part: str, ending: str) -> None:
+    (file,) = (base / part).glob("*.safetensors")
+    save_file({k: v for k, v in load_file(file).items() if not k.endswith(ending)}, file, {"format": "pt"})
+
+
+def test_both_names_of_a_text_encoders_weights_are_read(base: Path) -> None:
+    (file,) = (base / "text_encoder").glob("*.safetensors")
+    before = diffusion.load(str(base), "here").text_encoder.state_dict()
+    save_file(
+        {f"text_model.{k.removeprefix('text_model.')}": v for k, v in load_file(file).items()}, file, {"format": "pt"}
+    )
+    after = diffusion.load(str(base), "here").text_encoder.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"num_class_embeds": 4}, {"time_cond_proj_dim": 8}, {"out_channels": 8}], ids=lambda s: next(iter(s))
+)
+def test_a_unet_that_takes_or_gives_something_else_is_refused(
+    settings: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = tiny._unet
+    monkeypatch.setattr(tiny, "_unet", lambda **given: plain(**given, **settings))
+    assert "not supported" in refused(tiny_sd(tmp_path / "base"))

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
@@ -17,8 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from dedpo import adapter_files, hub, model_files
 from dedpo.errors import UserError
-
-TOKENIZERS: Final = {"tokenizer": "text_encoder", "tokenizer_2": "text_encoder_2"}
+from dedpo.model_files import TOKENIZERS
 
 
 def load(model: str, place: str, *, variant: str | None = None, vae: str | None = None) -> Any:
@@ -66,16 +65,15 @@ def load(model: str, place: str, *, variant: str | None = None, vae: str | None 
             requires_safety_checker=False,
             **options,
         )
-    except (OSError, ValueError, SafetensorError, json.JSONDecodeError) as error:
+    except (AttributeError, OSError, ValueError, SafetensorError, json.JSONDecodeError) as error:
+        hint = "" if Path(model).is_dir() and variant is None else _files_of(variant)
         raise UserError(
-            f"{place}: {model}: not a diffusers model that can be loaded ({_one_line(error)}){_files_of(variant)}"
+            f"{place}: {model}: not a diffusers model that can be loaded ({_one_line(error)}){hint}"
         ) from None
     if not isinstance(pipeline, (StableDiffusionPipeline, StableDiffusionXLPipeline)):
-        raise UserError(
-            f"{place}: {model} is a {type(pipeline).__name__}; Stable Diffusion 1.x/2.x and XL class models are "
-            "supported"
-        )
+        raise UserError(f"{place}: {model} is a {type(pipeline).__name__}; {model_files.SUPPORTED}")
     _check_parts(pipeline, f"{place}: {model}")
+    _check_whole(pipeline, f"{place}: {model}", variant)
     _limit_tokenizers(pipeline)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -206,9 +204,40 @@ def _check_parts(pipeline: Any, where: str) -> None:
             f"{where}: its VAE makes {latent} channels and its UNet takes {expected}; name a text-to-image model and "
             "a VAE made for it"
         )
+    unet = pipeline.unet.config
+    if unet.out_channels != expected:
+        raise UserError(
+            f"{where}: its UNet predicts {unet.out_channels} channels of {expected}; models that predict a variance, "
+            "too, are not supported"
+        )
+    for name in ("num_class_embeds", "class_embed_type", "time_cond_proj_dim"):
+        if unet.get(name) is not None:
+            raise UserError(
+                f"{where}: UNets with '{name}' are not supported: they take more than a prompt; name a plain "
+                "text-to-image model"
+            )
     for name in ("latents_mean", "shift_factor"):
         if pipeline.vae.config.get(name) is not None:
             raise UserError(f"{where}: VAEs with '{name}' are not supported; name one that only scales its latents")
+
+
+def _check_whole(pipeline: Any, where: str, variant: str | None) -> None:
+    """Refuse a model of which something was not in its files, and was made up."""
+    for part in model_files.PARTS:
+        if (module := getattr(pipeline, part, None)) is None:
+            continue
+        lacking = [name for name, tensor in module.state_dict().items() if tensor.is_meta]
+        folder = Path(str(getattr(module, "name_or_path", "")))
+        if part in TOKENIZERS.values() and folder.is_dir():
+            lacking += model_files.missing(module, folder, variant)
+        if lacking:
+            raise UserError(
+                f"{where}: its {part} lacks {len(lacking)} of its weights, such as {lacking[0]}; fetch the model again"
+            )
+    for name in TOKENIZERS:
+        tokenizer = getattr(pipeline, name, None)
+        if tokenizer is not None and len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+            raise UserError(f"{where}: its {name} knows no word; fetch the model again")
 
 
 def too_long(pipeline: Any, prompts: Sequence[str]) -> list[str]:

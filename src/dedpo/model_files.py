@@ -13,11 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from dedpo.errors import UserError
+from dedpo.errors import UserError, excerpt
 
 INDEX: Final = "model_index.json"
 # The parts whose weights are read; a safety checker is never loaded.
 PARTS: Final = ("unet", "vae", "text_encoder", "text_encoder_2")
+TOKENIZERS: Final = {"tokenizer": "text_encoder", "tokenizer_2": "text_encoder_2"}
+KINDS: Final = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
+SUPPORTED: Final = "Stable Diffusion 1.x/2.x and XL class models are supported"
+_FETCH: Final = "fetch the model again, such as with 'hf download OWNER/NAME --local-dir"
+_PREFIX: Final = "text_model."
 _WEIGHTS: Final = re.compile(
     r"(?:diffusion_pytorch_model|model)(?:\.(?P<before>[A-Za-z][^.]*?))?(?:-\d+-of-\d+)?(?:\.(?P<after>[^.]+))?"
     r"\.safetensors"
@@ -30,12 +35,13 @@ _LARGEST_HEADER: Final = 100 << 20
 
 
 def check_folder(folder: Path, place: str) -> None:
-    """Refuse a folder that is no diffusers pipeline.
+    """Refuse a folder that is no diffusers pipeline, is one of another kind, or lacks a part.
 
     Raises:
         UserError: it says what the folder is instead, and the command that makes a pipeline of it.
     """
     if (folder / INDEX).is_file():
+        _check_index(folder, place)
         return
     if snapshots := sorted(folder.glob("snapshots/*/")):
         raise UserError(
@@ -48,6 +54,24 @@ def check_folder(folder: Path, place: str) -> None:
     if single := next((path for path in sorted(folder.iterdir()) if _is_checkpoint(path)), None):
         raise UserError(f"{place}: {folder} is no diffusers folder; {_conversion(single)}")
     raise UserError(f"{place}: {folder} is no diffusers model: it has no {INDEX}; name a pipeline's folder")
+
+
+def _check_index(folder: Path, place: str) -> None:
+    index = _index(folder)
+    if (kind := index.get("_class_name", KINDS[0])) not in KINDS:
+        raise UserError(f"{place}: {folder} is a {excerpt(str(kind))}; {SUPPORTED}")
+    # Another VAE may take the place of its own.
+    wanted = [part for part in (*PARTS, *TOKENIZERS) if part != "vae" and index.get(part) not in (None, [None, None])]
+    if lacking := [part for part in wanted if not (folder / part).is_dir()]:
+        raise UserError(f"{place}: {folder} has no folder {lacking[0]}, which its {INDEX} names; {_FETCH} {folder}'")
+    for part in [part for part in TOKENIZERS if part in wanted]:
+        # Without them a tokenizer is made that knows no word and complains of nothing.
+        names = {path.name for path in (folder / part).iterdir() if not _is_pointer(path)}
+        if "tokenizer.json" not in names and not {"vocab.json", "merges.txt"} <= names:
+            raise UserError(
+                f"{place}: {folder / part} has no vocabulary (tokenizer.json, or vocab.json and merges.txt); {_FETCH} "
+                f"{folder}'"
+            )
 
 
 def check_not_file(name: str, place: str) -> None:
@@ -85,11 +109,29 @@ def variant(folder: Path, place: str, wanted: str | None) -> str | None:
     return sorted(shared, key=lambda name: (name != "fp16", str(name)))[0]
 
 
-def _parts(folder: Path) -> Iterator[str]:
+def missing(module: Any, folder: Path, variant: str | None) -> list[str]:
+    """The weights of a text encoder that its files do not hold, and which transformers then fills with random numbers.
+
+    Args:
+        module: as it was loaded from the safetensors of `variant` in `folder`.
+    """
+    matches = [(path, match) for path in folder.glob("*.safetensors") if (match := _WEIGHTS.fullmatch(path.name))]
+    files = [path for path, match in matches if (match["before"] or match["after"]) == variant]
+    # Files say text_model.encoder or, as newer versions of transformers save them, encoder.
+    known = {key.removeprefix(_PREFIX) for path in files for key in _keys(path)}
+    return [name for name in module.state_dict() if name.removeprefix(_PREFIX) not in known] if known else []
+
+
+def _index(folder: Path) -> dict[str, Any]:
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        index = {}
+        return {}
+    return index if isinstance(index, dict) else {}
+
+
+def _parts(folder: Path) -> Iterator[str]:
+    index = _index(folder)
     # A part that is not meant to be there is [null, null].
     yield from (part for part in PARTS if (folder / part).is_dir() and index.get(part) != [None, None])
 
@@ -113,7 +155,7 @@ def _without_weights(folder: Path, part: Path) -> str:
             "has pickled weights (.bin) alone, and nothing is unpickled here; if you trust the file, convert it: "
             f'python -c "{command}"'
         )
-    return f"has no weights; fetch the model again, such as with 'hf download OWNER/NAME --local-dir {folder}'"
+    return f"has no weights; {_FETCH} {folder}'"
 
 
 def _listed(found: dict[str, set[str | None]]) -> str:

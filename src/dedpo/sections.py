@@ -203,7 +203,7 @@ class TrainConfig(Section):
     """Decay of the averaged weights that are saved; null: the last weights are saved."""
     lora: LoraConfig | None = None
     """Train low-rank adapters; null: all of the UNet."""
-    resolution: int | None = Field(None, ge=8)
+    resolution: int | None = Field(None, ge=8, multiple_of=8)
     """Images are resized on their shorter side and cropped to this square, in pixels; null: the base's own size."""
     flip: bool = False
     """Mirror a pair's images left to right at every second visit or so; not where prompts say left and right."""
@@ -254,7 +254,7 @@ class SampleConfig(Section):
     """DPM-Solver++ steps."""
     guidance: float = Field(7.5, ge=1)
     """Classifier-free guidance scale."""
-    resolution: int | None = Field(None, ge=8)
+    resolution: int | None = Field(None, ge=8, multiple_of=8)
     """Side of the pictures in pixels; null: train.resolution, else the base's own size."""
     precision: Literal["fp32", "bf16", "fp16"] | None = None
     """Autocast precision of the UNet; null: train.precision. The VAE runs in fp32."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -167,7 +168,7 @@ def _sample_models(
     if done:
         note(f"sample: {done} of {total} pictures are kept from earlier runs, {total - done} to draw")
     cut = None
-    sides: dict[int, str] = {}
+    sides = {store.side(shard.source): name for name, shard in shards.items() if shard.kept}
     with progress(f"sampling {len(models)} models", total, done) as advance:
         # One whole pipeline a model: loading takes a fraction of what sampling takes, and nothing is shared by mistake.
         for name, shard in shards.items():
@@ -180,6 +181,7 @@ def _sample_models(
                 variant = config.variant if name == REFERENCE else None
                 pipeline = sampler.load(models[name], place, device, variant=variant, vae=config.vae)
                 side = config.resolution or diffusion.side(pipeline, f"{place}: {models[name]}", "sample.resolution")
+                _note_size(pipeline, place, side)
                 sides[side] = name
                 if len(sides) > 1:
                     raise UserError(_unequal(sides))
@@ -194,6 +196,15 @@ def _sample_models(
             name = next(iter(models))
             cut = len(diffusion.too_long(diffusion.load(models[name], f"model '{name}'"), prompts))
     return cut, total - done
+
+
+def _note_size(pipeline: Any, place: str, side: int) -> None:
+    """Say of a model that is drawn at another size than its own; some do not say which that is."""
+    from dedpo import diffusion
+
+    with suppress(UserError):
+        if (own := diffusion.side(pipeline, place)) != side:
+            note(f"warning: {place} was made for {own} pixels and is drawn at {side} (sample.resolution)")
 
 
 def _unequal(sides: dict[int, str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Collection, Mapping, Sequence
 from importlib import metadata
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
 import dedpo
 from dedpo import tables
@@ -66,6 +68,13 @@ def read(shard: Path, requests: Collection[Request]) -> dict[tuple[str, int], by
             if (row["prompt"], row["seed"]) in wanted:
                 found[row["prompt"], row["seed"]] = row["image"]["bytes"] or b""
     return found
+
+
+def side(shard: Path) -> int:
+    """The side in pixels of the pictures of a shard, which has one."""
+    first = tables.read(shard, tables.SAMPLES, ["image"]).slice(0, 1)
+    with Image.open(io.BytesIO(first["image"][0].as_py()["bytes"])) as picture:
+        return picture.width
 
 
 def write(

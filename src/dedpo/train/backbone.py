@@ -77,6 +77,10 @@ class NoiseSchedule:
             )
         self._scheduler: Any = DDPMScheduler.from_config(settings)
         self.timesteps = int(self._scheduler.config.num_train_timesteps)
+        if not bool(torch.isfinite(self._scheduler.alphas_cumprod).all()):
+            raise UserError(
+                "train.base: the noise levels in its scheduler/scheduler_config.json are not finite; fetch it again"
+            )
 
     def add_noise(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """√ᾱ·clean + √(1−ᾱ)·noise, shape (n, C, H, W) like the first two; `timesteps` has shape (n,)."""

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dedpo import diffusion, tables
+from dedpo import diffusion, model_files, tables
 from dedpo.errors import UserError, excerpt
 from dedpo.manifest import file_hashes
 from dedpo.progress import Advance, progress
@@ -125,7 +125,8 @@ def open_or_build(
 def _key(encoder: Encoder) -> str:
     pipeline = encoder.pipeline
     tokenizers = [
-        (t.get_vocab(), t.special_tokens_map, t.model_max_length) for t in _parts(pipeline, tuple(diffusion.TOKENIZERS))
+        (t.get_vocab(), t.special_tokens_map, t.model_max_length)
+        for t in _parts(pipeline, tuple(model_files.TOKENIZERS))
     ]
     parts = {
         "version": VERSION,

@@ -34,6 +34,10 @@ CHANGEABLE = (
 )  # fmt: skip
 
 
+# What no encoding shows: the UNet, and what a policy draws with.
+_UNSEEN = ("unet.", "vae.decoder.", "vae.post_quant_conv.")
+
+
 @dataclass(frozen=True)
 class _Job:
     """The arguments of `run`, as each rank gets them."""
@@ -182,7 +186,6 @@ def _folder(job: _Job, accelerator: Accelerator) -> Iterator[Path]:
         yield partial_of(job.out)
         return
     models = origin.split_models(job.models)[1]
-    asked = (job.config, store.read_targets(job.targets)["objective"], models)
     with output_folder(
         job.out,
         stage="train",
@@ -193,6 +196,7 @@ def _folder(job: _Job, accelerator: Accelerator) -> Iterator[Path]:
         changeable=CHANGEABLE,
         precious="**/.checkpoint-*.pt",
     ) as partial:
+        asked = (job.config, store.read_targets(job.targets)["objective"], models)
         extension_store.take_up(job.out, partial, *asked)
         accelerator.wait_for_everyone()
         yield partial
@@ -208,7 +212,7 @@ def _prepare(job: _Job, accelerator: Accelerator, partial: Path) -> tuple[Any, A
     config = job.config
     pipeline = diffusion.load(config.base, "train.base", variant=config.variant, vae=config.vae)
     side = config.resolution or diffusion.side(pipeline, f"train.base: {config.base}")
-    if broken := [name for name in diffusion.broken_weights(pipeline) if name.startswith("unet.")]:
+    if broken := [name for name in diffusion.broken_weights(pipeline) if name.startswith(_UNSEEN)]:
         raise UserError(
             f"train.base: {config.base}: {len(broken)} of its weights are not finite, such as {broken[0]}; fetch the "
             "model again"
