@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dedpo import origin, tables
 from dedpo.errors import UserError
-from dedpo.manifest import input_hashes, note_run, output_folder, write_json
+from dedpo.manifest import MANIFEST, input_hashes, note_run, output_folder, write_json
 from dedpo.memory import memory_errors
 from dedpo.progress import note, progress
 from dedpo.sample import store
@@ -160,6 +160,7 @@ def _sample_models(
     device = choose_device(config.device)
     if config.precision == "fp16" and device.type == "cpu":
         raise UserError("sample.precision fp16: it needs a GPU; set sample.precision=bf16 or fp32")
+    _note_bases(models, contents)
     requests = [sampler.Request(prompt, seed) for prompt in prompts for seed in config.seeds]
     shards = {name: _shard(name, contents, config, device.type, requests, [partial, out]) for name in models}
     for stray in set(partial.glob("samples-*.parquet")) - {partial / shard.file for shard in shards.values()}:
@@ -196,6 +197,19 @@ def _sample_models(
             name = next(iter(models))
             cut = len(diffusion.too_long(diffusion.load(models[name], f"model '{name}'"), prompts))
     return cut, total - done
+
+
+def _note_bases(models: Mapping[str, str], contents: Mapping[str, Any]) -> None:
+    """Say of policies that were trained from something else than what now is drawn as the reference."""
+    reference = contents.get(f"model {REFERENCE}")
+    for name, source in models.items():
+        inputs = origin.read_json(Path(source) / MANIFEST).get("inputs")
+        base = inputs.get("base") if isinstance(inputs, dict) else None
+        if base and isinstance(reference, str) and base != reference:
+            note(
+                f"warning: model '{name}' was trained from another base than lies at {models[REFERENCE]} now; train it "
+                "again, or draw that base as the reference"
+            )
 
 
 def _note_size(pipeline: Any, place: str, side: int) -> None:
