@@ -201,3 +201,24 @@ def test_a_value_without_meaning_is_named() -> None:
     for text in ("inf", "1e999", "0x1", "1_0", "True"):
         with pytest.raises(UnreadError):
             Coding(is_numeric=True).read(text)
+
+
+@pytest.mark.parametrize(
+    "cells", [[[0.7, 0.3], [0.2, 0.8], [0.5, 0.5]], ["[.7, .3]", "[.2, .8]", "[1, 0]"], ["0.7;0.3"]]
+)
+def test_lists_of_shares_are_no_raters(cells: list[Any]) -> None:
+    with pytest.raises(UserError, match="write the second's alone"):
+        recognise(cells, "here")
+    assert recognise([*cells, [1, 1]], "here").read([1, 1]) == [1, 1], "people who agree"
+
+
+@pytest.mark.parametrize("names", [("image_0", "image_1"), ("image_1", "image_2")])
+def test_an_image_of_another_count_makes_the_columns_names_uncertain(names: tuple[str, str]) -> None:
+    other = "image_2" if names[0] == "image_0" else "image_0"
+    with pytest.raises(UserError, match="--first"):
+        recognise(["image_1", "image_1", "image_1", other], "here", names=names)
+
+
+def test_several_different_words_are_no_slips() -> None:
+    with pytest.raises(UserError, match="prefer_left"):
+        recognise(["prefer_left", "prefer_right", "tie", "tie", "tie"], "here")

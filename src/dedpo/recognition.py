@@ -34,6 +34,8 @@ _FIRST: Final = frozenset({"a", "left", "first", "0"})
 _SECOND: Final = frozenset({"b", "right", "second", "1", "2"})
 # A value that is more than this share of a column's labels is no slip of the pen.
 SPORADIC: Final = 0.01
+MANY: Final = 0.1
+_SHARES_MISS: Final = 1e-3  # written with few digits
 _DISTINCT: Final = 10_000
 _MANY: Final = "other values"
 
@@ -76,10 +78,12 @@ class Seen:
 def is_systematic(unread: Mapping[str, int], labels: int) -> bool:
     """Whether values without a meaning are a coding rather than slips.
 
-    They are if they are half of the labels, if one of them is more than `SPORADIC` of the labels and comes twice, or if
-    one that other codings use (a whole number, A, left, True, …) is as often without coming twice.
+    They are if they are half of the labels, or several and more than `MANY` of them, if one of them is more than
+    `SPORADIC` of the labels and comes twice, or if one that other codings use (a whole number, A, left, True, …) is as
+    often without coming twice.
     """
-    if 2 * sum(unread.values()) >= labels > 0:
+    total = sum(unread.values())
+    if 2 * total >= labels > 0 or (total > 1 and total > MANY * labels):
         return True
     return any(n > SPORADIC * labels and (n > 1 or _is_code(value)) for value, n in unread.items())
 
@@ -179,8 +183,11 @@ def _candidates(counts: Mapping[str, int], names: tuple[str, str]) -> Iterator[C
 
 
 def _is_counted_otherwise(own: tuple[str, str], there: set[str]) -> bool:
-    """Whether 'image_2' is among the values of columns called image_0 and image_1: then 'image_1' is the first."""
-    return any(own == (f"{noun}0", f"{noun}1") and f"{noun}2" in there for noun in _NOUNS)
+    """Whether 'image_2' is among the values of columns called image_0 and image_1, or image_0 of image_1 and image_2.
+
+    'image_1' may be either of them then.
+    """
+    return any(own == (f"{n}{i}", f"{n}{i + 1}") and f"{n}{2 - 2 * i}" in there for n in _NOUNS for i in (0, 1))
 
 
 def _names_the_first(column: str) -> bool:
@@ -199,12 +206,13 @@ def _about_the_first(there: set[str], place: str, prefix: str) -> str:
 
 
 def _is_one_hot(counts: Mapping[str, int]) -> bool:
-    """Whether every cell is a list with a single 1: the place of a winner, and no list of raters."""
+    """Whether every cell is a list that sums to 1: the place of a winner, or shares, and no list of raters."""
     cells = [items(key) for key in counts if key]
     lengths = {len(cell) if cell is not None else 0 for cell in cells}
     if len(lengths) != 1 or lengths & {0, 1}:
         return False
-    return all(sorted(map(word, cell or [])) == ["0"] * (len(cell or []) - 1) + ["1"] for cell in cells)
+    shares = [[number(part) for part in cell or []] for cell in cells]
+    return all(None not in each and abs(sum(n for n in each if n) - 1) < _SHARES_MISS for each in shares)
 
 
 def refusal(left: Counter[str], place: str, prefix: str = "") -> str:
@@ -227,6 +235,8 @@ def _unequal(left: Counter[str], place: str) -> str:
 
 def _advice(values: Sequence[str], prefix: str) -> str:
     words = {word(value): value for value in values}
+    if _is_one_hot(dict.fromkeys(words, 1)) and any(set(w) - set("01[],") for w in words):
+        return "; if they are the shares of the first and the second, write the second's alone as a number"
     numbers = sorted(n for n in map(number, words) if n is not None)
     if any(DECIMAL_COMMA.fullmatch(w) for w in words):
         return "; write decimals with a point"
