@@ -332,6 +332,13 @@ def test_a_neighbour_of_the_same_name_is_not_written_over(root, name):
     refused(root, root / "reports", f"{name} would be written over, and no earlier 'toy' made it", shared=SHARED)
 
 
+def test_a_folder_in_the_place_of_a_page_is_not_written_over(root):
+    make(root / "reports", names=SHARED, shared=SHARED)
+    (root / "reports" / "page.html").unlink()
+    thesis(root / "reports" / "page.html")
+    refused(root, root / "reports", "page.html would be written over", names=SHARED, shared=SHARED)
+
+
 def test_a_shared_folder_is_written_whole_after_a_kill_in_the_middle(root, monkeypatch):
     make(root / "reports", names=SHARED, shared=SHARED)
     moved, replace = [], os.replace

@@ -132,7 +132,8 @@ def _check_former(out: Path, stage: str) -> None:
 
 def _check_shared(out: Path, stage: str, files: Collection[str]) -> None:
     known = owned(out, stage) | owned(partial_of(out), stage)
-    strange = [name for name in (*files, MANIFEST) if name not in known and os.path.lexists(out / name)]
+    there = [name for name in (*files, MANIFEST) if os.path.lexists(out / name)]
+    strange = [name for name in there if name not in known or (out / name).is_dir()]
     if strange:
         raise UserError(
             f"{out}: {_listed(strange)} would be written over, and no earlier '{stage}' made it; choose another place, "

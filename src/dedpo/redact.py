@@ -55,7 +55,8 @@ _IN_URL: Final = re.compile(
 )
 _BARE: Final = re.compile(
     r"(?<![\w@/.%+:-])(?!mailto:|\d+:)[\w.%+~$!-]{1,100}:(?!//)"
-    r"(?:[^\s/<>\"{}]{1,300}@(?!sha256:)(?=[\w\[])|[^\s<>\"{}@]{1,300}@(?=localhost|[\w-]{1,63}\.[a-z]{2,}))"
+    r"(?:[^\s/<>\"{}]{1,300}@(?!sha256:|media\b|import\b|supports\b|font-face)(?=[\w\[])|"
+    r"[^\s<>\"{}@]{1,300}@(?=localhost|[\w-]{1,63}\.[a-z]{2,}))"
 )
 # What each form cannot be without, which is quick to look for; its pattern; what takes its place.
 _FORMS: Final = [
