@@ -132,7 +132,8 @@ def test_a_secret_is_known_by_its_form(written: str, shown: str) -> None:
         "http://[::1]:8000/x@y", "python:3.11@sha256:0123abcd", "a cat at 16:9@2x", "mailto:joe@example.org",
         "joe@example.org", "export OPENAI_API_KEY=EMPTY", "$OPENAI_API_KEY: holds characters that a key cannot have",
         "asks for a key (401): Bearer authentication required", "train.lora={rank: 16, alpha: 16}", "max_tokens=1",
-        "a.find(b=>c.token===b.token);", "a{margin:0;@media print{b:c}}", "s3://bucket/a:b/c@v1", "ssh://git@host:22/x", "basic shapes on a table", "<a href=\"https://x.org\">m@x.org</a>",
+        "a.find(b=>c.token===b.token);", "a{margin:0;@media print{b:c}}",
+        "s3://bucket/a:b/c@v1", "ssh://git@host:22/x", "basic shapes on a table", "<a href=\"https://x.org\">m@x.org</a>",
     ],
 )  # fmt: skip
 def test_an_ordinary_text_stays_as_it_is(written: str) -> None:
