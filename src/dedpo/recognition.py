@@ -6,6 +6,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -34,7 +35,6 @@ _FIRST: Final = frozenset({"a", "left", "first", "0"})
 _SECOND: Final = frozenset({"b", "right", "second", "1", "2"})
 # A value that is more than this share of a column's labels is no slip of the pen.
 SPORADIC: Final = 0.01
-MANY: Final = 0.1
 _SHARES_MISS: Final = 1e-3  # written with few digits
 _DISTINCT: Final = 10_000
 _MANY: Final = "other values"
@@ -74,16 +74,22 @@ class Seen:
                     labels += n
         return left, labels
 
+    def decides(self, coding: Coding) -> bool:
+        """Whether any value that has a meaning prefers one side; where only ties have one, the others do not slip."""
+        found = set()
+        for key in self.counts:
+            with suppress(UnreadError):
+                found.update(coding.read(key))
+        return bool(found - {None, 0.5})
+
 
 def is_systematic(unread: Mapping[str, int], labels: int) -> bool:
     """Whether values without a meaning are a coding rather than slips.
 
-    They are if they are half of the labels, or several and more than `MANY` of them, if one of them is more than
-    `SPORADIC` of the labels and comes twice, or if one that other codings use (a whole number, A, left, True, …) is as
-    often without coming twice.
+    They are if they are half of the labels, if one of them is more than `SPORADIC` of the labels and comes twice, or if
+    one that other codings use (a whole number, A, left, True, …) is as often without coming twice.
     """
-    total = sum(unread.values())
-    if 2 * total >= labels > 0 or (total > 1 and total > MANY * labels):
+    if 2 * sum(unread.values()) >= labels > 0:
         return True
     return any(n > SPORADIC * labels and (n > 1 or _is_code(value)) for value, n in unread.items())
 
@@ -130,7 +136,8 @@ def recognise(
     else:
         candidates = [] if is_one_hot else [what.joined(c) for c in _candidates(seen.counts, names)]
     for coding in candidates:
-        if not is_systematic(*seen.unread(coding)):
+        left, labels = seen.unread(coding)
+        if not is_systematic(left, labels) and not (left.total() > 1 and not seen.decides(coding)):
             if coding.is_numeric and set(seen.counts) - {""} and _names_the_first(column):
                 raise UserError(_about_the_first(set(seen.counts), place, prefix))
             return coding

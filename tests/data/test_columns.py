@@ -212,7 +212,7 @@ def test_hpdv3_names_its_better_image(tmp_path: Path) -> None:
         ({"chosen": "a"}, "--chosen: name the column of the other image with --rejected"),
         ({"chosen": "a", "rejected": "b", "preference": "c"}, "--preference: --chosen and --rejected say it"),
         ({"chosen": "a", "rejected": "x"}, "--rejected: .* has no column 'x'"),
-        ({"image_0": "image_1"}, "column 'image_1' cannot be both images"),
+        ({"image_0": "image_1"}, "column 'image_1' cannot be both image_0 and image_1"),
         ({"preference": "a,b,c,prompt"}, "--preference: 4 columns"),
     ],
 )
@@ -430,3 +430,32 @@ def test_lists_of_class_labels_and_missing_ones() -> None:
     told = datasets.Features({"a": datasets.Sequence(label), "b": datasets.Value("int64")}).to_dict()
     assert embedded.classes(told) == {"a": ["left", "right"]}
     assert embedded._name([0, 1, -1, None], ["left", "right"]) == ["left", "right", None, None]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"rater": "preference"}, "'preference' cannot be both .*--rater"),
+        ({"preference": "image_0"}, "'image_0' cannot be both"),
+        ({"prompt": "image_1"}, "cannot be both"),
+        ({"chosen": "image_0", "rejected": "image_0"}, "cannot be both chosen and rejected"),
+    ],
+)
+def test_no_column_means_two_things(tmp_path: Path, asked: dict[str, str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        run(folder(tmp_path / "in", [("1",), ("0",)]), tmp_path / "out", Asked(asked))
+
+
+def test_what_is_said_of_no_column_is_refused(tmp_path: Path) -> None:
+    source = folder(tmp_path / "in", [("1",), ("2",)], "score")
+    with pytest.raises(UserError, match="has no preference; name the column with --preference"):
+        run(source, tmp_path / "out", ask(first="1", second="2"))
+    with pytest.raises(UserError, match="chosen and rejected say it"):
+        run(source, tmp_path / "out", ask({"chosen": "image_0", "rejected": "image_1"}, first="1", second="2"))
+
+
+def test_a_column_is_what_a_user_says_and_not_also_what_it_is_called(tmp_path: Path) -> None:
+    source = folder(tmp_path / "in", [("1", "monday"), ("0", "tuesday")], "preference,time")
+    run(source, tmp_path / "out", Asked({"rater": "time"}))
+    rows = tables.read(tmp_path / "out" / "ratings.parquet", tables.RATINGS).to_pylist()
+    assert {(row["rater"], row["time"]) for row in rows} == {("monday", None), ("tuesday", None)}

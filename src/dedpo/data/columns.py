@@ -57,8 +57,11 @@ def choose(there: Sequence[str], asked: Mapping[str, str], place: str, picture: 
     """
     columns = {meaning: _asked(meaning, name, there, place) for meaning, name in asked.items()}
     _check_winners(asked)
+    taken = {name for names in columns.values() for name in names}
     for meaning, usual in MEANINGS.items():
         found = _usual(usual, there)
+        if found in taken and meaning in ("rater", "group", "order_shown", "time"):
+            continue  # a user has said what it is instead
         if found and meaning not in columns and not (meaning in WINNERS and not _winners_are_meant(asked, there)):
             columns[meaning] = (found,)
     if "preference" not in columns and set(_ONE_HOT[:2]) <= set(there):
@@ -69,14 +72,12 @@ def choose(there: Sequence[str], asked: Mapping[str, str], place: str, picture: 
     else:
         columns = {name: column for name, column in columns.items() if name not in WINNERS}
     pickapic = is_pickapic(there)
-    if pickapic and "created_at" in there:
+    if pickapic and "created_at" in there and "created_at" not in taken:
         columns.setdefault("time", ("created_at",))
     for name in ("prompt", *(WINNERS if "chosen" in columns else SIDES)):
         if name not in columns:
             raise UserError(_missing(name, there, place))
-    if "image_0" in columns and columns["image_0"] == columns["image_1"]:
-        both = columns["image_0"][0]
-        raise UserError(f"{place}: column '{both}' cannot be both images; name them with --image-0 and --image-1")
+    _check_once(columns, place)
     return Reading(
         columns,
         picture,
@@ -112,6 +113,19 @@ def _asked(meaning: str, name: str, there: Sequence[str], place: str) -> tuple[s
 
 def _usual(names: Sequence[str], there: Sequence[str]) -> str | None:
     return next((c for name in names for c in (name, f"{name}_file_name") if c in there), None)
+
+
+def _check_once(columns: Mapping[str, tuple[str, ...]], place: str) -> None:
+    """Refuse a column that is to mean two things: no cell is an image and a choice at once."""
+    meant: dict[str, str] = {}
+    for meaning, names in columns.items():
+        for name in set(names):
+            both = (meant.setdefault(name, meaning), meaning)
+            if both[0] != meaning:
+                options = " and ".join(f"--{m.replace('_', '-')}" for m in both)
+                raise UserError(
+                    f"{place}: column '{name}' cannot be both {' and '.join(both)}; name them with {options}"
+                )
 
 
 def _check_winners(asked: Mapping[str, str]) -> None:

@@ -52,9 +52,8 @@ def source(opened: Opened, layout: str, asked: Asked, seed: int) -> Source:
     if opened.classes:
         opened = opened._replace(read=partial(_named, opened.read, opened.classes))
     reading = columns.choose(opened.columns, asked.columns, opened.place, inside, seed)
-    if reading.label_columns:
-        few = opened.read(reading.label_columns, opened.wanted if opened.peek is None else opened.peek)
-        reading = reading.recognised((values for _, _, values in few), opened.place, asked.values)
+    few = opened.read(reading.label_columns, opened.wanted if opened.peek is None else opened.peek)
+    reading = reading.recognised((values for _, _, values in few), opened.place, asked.values)
     settings = {**opened.settings, **asked.settings}
     return Source(
         name=opened.name,

@@ -91,10 +91,8 @@ def open_folder(source: Path, asked: Asked | None = None, seed: int = 0) -> Sour
             raise UserError(f"{table.path}: there is no row below the header; write one row a pair")
     there = list(names)
     reading = columns.choose(there, asked.columns, place, path_in, seed)
-    if reading.label_columns:
-        reading = reading.recognised(
-            (v for t in found for _, v in _records(t) if isinstance(v, dict)), place, asked.values
-        )
+    cells = (v for t in found for _, v in _records(t) if isinstance(v, dict))
+    reading = reading.recognised(cells, place, asked.values)
     ignored = [name for name in there if name and name not in reading.used]
     columns.refuse_misspelled(ignored, reading, place)
     return Source(

@@ -67,9 +67,12 @@ class Reading:
         """With the coding of the preferences in `rows`, which have the `label_columns` at least.
 
         Raises:
-            UserError: what the values mean is not certain.
+            UserError: what the values mean is not certain, or said of no column.
         """
         if "preference" not in self.columns:
+            if what != codings.Said():
+                right = "chosen and rejected say it" if self.is_drawn else "name the column with --preference"
+                raise UserError(f"--first, --second, --tie, --unrated: {place} has no preference; {right}")
             return self
         names = self.columns["preference"]
         where = f"{place}: column '{', '.join(names)}'"
