@@ -179,6 +179,19 @@ def test_names_of_all_kinds(root):
     refused(root, root / ("long" * 62), "File name too long.; choose another place")
 
 
+def test_a_way_through_the_output_itself_leads_to_it(root):
+    (root / "link").symlink_to(root.parent)
+    for _ in range(2):
+        make(Path("results/../results"))
+        make(Path("link/root/results"))
+    assert {path.name for path in root.iterdir()} == {"link", "results"}
+
+
+def test_a_file_on_the_way_is_named_with_the_right_remedy(root):
+    (root / "file").write_text("mine")
+    refused(root, Path("file/out"), "file: cannot be written .*choose another place")
+
+
 def test_a_file_is_refused(root):
     (root / "results").write_text("mine")
     refused(root, root / "results", "results: a file lies there")

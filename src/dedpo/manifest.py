@@ -71,6 +71,7 @@ def output_folder(
             precious files of another request are in the way.
     """
     begun = time.time()
+    out = ownership.plain(out)
     try:
         ownership.check(out, stage, inputs, shared)
         partial = ownership.partial_of(out)
@@ -102,7 +103,8 @@ def _told(error: OSError, out: Path) -> UserError | None:
     if not isinstance(error, (PermissionError, FileExistsError, NotADirectoryError)) and error.errno not in _REFUSED:
         return None
     place = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else out
-    is_ours = place in out.parents or out in place.parents or partial in place.parents
+    there, here = origin.absolute(place), origin.absolute(out)
+    is_ours = there in here.parents or here in there.parents or origin.absolute(partial) in there.parents
     if is_ours or place.name.startswith((out.name, f".{out.name}.")):
         return UserError(f"{place}: cannot be written ({error.strerror}); choose another place")
     return UserError(f"{place}: cannot be read or written ({error.strerror}); give this user access to it")

@@ -29,6 +29,11 @@ def partial_of(out: Path) -> Path:
     return out.with_name(f"{out.name}.partial")
 
 
+def plain(out: Path) -> Path:
+    """`out` by a name that holds while it is replaced, which results/../results does not."""
+    return out if Path(os.path.normpath(out)) == out or out.name in ("", "..") else out.parent.resolve() / out.name
+
+
 def former_of(out: Path) -> Path:
     """Where the former `out` lies between the two renames that put the new one in its place: no name of a user's."""
     return out.with_name(f".{out.name}.dedpo.old")

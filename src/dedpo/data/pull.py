@@ -48,6 +48,7 @@ def pull(reference: str, out: Path) -> dict[str, Any]:
     from dedpo.data import versions
 
     wanted = references.parse(reference)
+    out = ownership.plain(out)
     ownership.check_place(out)
     with versions.opened(wanted) as (source, commit):
         origin = {
