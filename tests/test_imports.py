@@ -16,9 +16,9 @@ STAGES = {p.parent.name for p in SOURCE.glob("*/stage.py")}
 SHARED = {
     "config", "sections", "tables", "columns", "manifest", "errors", "images", "rng", "progress", "diffusion", "device",
     "stats", "endpoints", "store", "chart_style", "tally", "workers", "covariates", "clip", "hub", "holdout",
-    "references", "hashes", "origin", "set_aside", "patience", "records", "redact", "yaml_text", "disk", "locks",
-    "ownership", "answers", "request_fields", "codings", "recognition", "sheets", "adapter_files", "model_files",
-    "drawing", "probe", "freshness", "memory",
+    "references", "hashes", "origin", "set_aside", "patience", "statuses", "records", "redact", "yaml_text", "disk",
+    "locks", "ownership", "answers", "request_fields", "codings", "recognition", "sheets", "adapter_files",
+    "model_files", "drawing", "probe", "freshness", "memory",
 }  # fmt: skip
 # Heavy module → the only files that may import it while they themselves are being imported.
 HEAVY = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from dedpo.errors import UserError, excerpt
 
@@ -30,7 +31,18 @@ def check_url(url: str, *, setting: str, example: str, instead: str) -> str:
         raise UserError(f"{setting}: holds a user name or password{instead}")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UserError(f"{setting}: '{url}' is no endpoint; write it like {example}")
+    if parts.query or parts.fragment:
+        raise UserError(f"{setting}: '{url}' has a '?' or '#', which nothing can follow; write it like {example}")
     return url.rstrip("/")
+
+
+def through(url: str) -> str:
+    """The proxy of the environment that stands between, in words for a message; '' if there is none."""
+    parts = urlsplit(url)
+    proxy = getproxies().get(parts.scheme) or getproxies().get("all")
+    if not proxy or not parts.hostname or proxy_bypass(parts.hostname):
+        return ""
+    return f", through the proxy {proxy} of the environment, which $NO_PROXY={parts.hostname} leaves out"
 
 
 def check_key(key: str, variable: str) -> str:

@@ -6,7 +6,7 @@
         answer = await post(…)
         if is_exhausted(answer.status, answer.text):
             raise UserError(…)           # no patience helps
-        if answer.status in BUSY:
+        if is_busy(answer.status, answer.text):
             raise Busy(f"HTTP {answer.status}: {said}", retry_after(answer.headers, answer.text))
         return Reply(…)
 
@@ -28,8 +28,6 @@ from typing import Final, TypeVar
 
 from dedpo.errors import UserError
 
-# Too early, too many requests, bad gateway (the server behind it restarts), loading or overloaded; 529 is Anthropic's.
-BUSY: Final = frozenset({425, 429, 502, 503, 529})
 FIRST_PAUSE: Final = 0.5  # seconds; doubled at every refusal, halved at every answer
 LONGEST_PAUSE: Final = 30.0
 TELL_SECONDS: Final = 15.0
@@ -189,11 +187,12 @@ def retry_after(headers: Mapping[str, str], text: str = "", now: Callable[[], fl
     return sum(float(n) * _UNITS[unit.lower()] for n, unit in _SPAN.findall(hint[1].lower())) if hint else None
 
 
-# Of OpenAI, Azure, OpenRouter, Anthropic, DeepSeek, Together, xAI, Mistral and Google.
+# Of OpenAI, Azure, OpenRouter, Anthropic, DeepSeek, Together, xAI, Mistral, Alibaba and Google.
 _PAID_OUT: Final = re.compile(
     r"insufficient[ _](?:quota|balance|credits?|funds)|credit balance|(?:out of|requires? more|not enough) credits?"
     r"|billing[ _](?:hard[ _]limit|not[ _]active)|account (?:is )?not active|payment required|credit limit"
-    r"|spend(?:ing)? (?:limit|cap)|credits? (?:are |is |have been )?(?:depleted|exhausted|used up)",
+    r"|spend(?:ing)? (?:limit|cap)|credits? (?:are |is |have been )?(?:depleted|exhausted|used up)"
+    r"|free (?:tier|quota)\b.{0,40}exhausted|key limit exceeded|arrearage|account is in good standing",
     re.IGNORECASE,
 )
 _DAILY: Final = re.compile(r"per[ -]day|daily|\((?:RPD|TPD)\)", re.IGNORECASE)

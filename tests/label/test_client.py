@@ -103,14 +103,16 @@ def test_a_bad_request_is_not_repeated() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>busy</html>", b"[]", b'{"choices": [', b"\xff"])
-def test_garbage_is_an_error(body: bytes) -> None:
-    with endpoint(lambda *_: Response(body, media_type="application/json")) as (url, _):
-        reply = ask(url)
-    assert reply.error is not None
-    assert reply.error.startswith("not a chat completion: ")
+def test_what_is_no_chat_completion_is_said_at_the_first(body: bytes) -> None:
+    with (
+        endpoint(lambda *_: Response(body, media_type="application/json")) as (url, seen),
+        pytest.raises(UserError, match="no chat completion comes from .*label.base_url"),
+    ):
+        ask(url)
+    assert len(seen) == 1
 
 
-def test_a_slow_answer_is_given_up() -> None:
+def test_a_first_answer_that_is_slow_names_the_setting() -> None:
     async def dawdle(_: Request) -> Response:
         await asyncio.sleep(0.6)
         return says("A")
@@ -119,8 +121,11 @@ def test_a_slow_answer_is_given_up() -> None:
         return JSONResponse({"data": []})
 
     routes = [Route("/v1/chat/completions", dawdle, methods=["POST"]), Route("/v1/models", list_models)]
-    with listening(Starlette(routes=routes)) as url:
-        assert ask(f"{url}/v1", timeout=0.2, max_retries=0).error == "no answer in time (label.timeout)"
+    with (
+        listening(Starlette(routes=routes)) as url,
+        pytest.raises(UserError, match=r"not answered within 0.2 s; raise label.timeout"),
+    ):
+        ask(f"{url}/v1", timeout=0.2)
 
 
 @pytest.mark.parametrize("status", [401, 403])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +12,37 @@ import pyarrow as pa
 import pytest
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from dedpo import tables
+from dedpo import patience, tables
 from dedpo.errors import UserError
 from dedpo.label import stage
 from tests.label import dialects as spoken
 from tests.label.dialects import Body, Server, error, letter, says, speaking
 from tests.label.test_stage import drawn, labels, png, settings
 
-N = 12
+N = 5
+MANY = 12
 KEY = "sk-very-secret-0123456789"
+
+
+def written(folder: Path, rows: int) -> Path:
+    asked = zip(*drawn(), strict=True)
+    made = [
+        {"pair_id": f"{i:02d}", "prompt": p.text, "image_0": png(x), "image_1": png(y), "group": "", "source": "w"}
+        for i, (p, x, y) in enumerate(islice(asked, rows))
+    ]
+    tables.write(pa.Table.from_pylist(made, schema=tables.PAIRS.schema), tables.PAIRS, folder / "0.parquet")
+    return folder
 
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("world") / "pairs"
-    rows = [
-        {"pair_id": f"{i:02d}", "prompt": p.text, "image_0": png(x), "image_1": png(y), "group": "", "source": "w"}
-        for i, (p, x, y) in enumerate(zip(*drawn(), strict=True))
-    ][:N]
-    tables.write(pa.Table.from_pylist(rows, schema=tables.PAIRS.schema), tables.PAIRS, folder / "0.parquet")
-    return folder
+    return written(tmp_path_factory.mktemp("world") / "pairs", N)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Enough to be given up."""
+    return written(tmp_path_factory.mktemp("world") / "pairs", MANY)
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +57,9 @@ def plain(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[f
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    # Certificates are read for each client, which takes longer than a run, and http://127.0.0.1 has none.
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *_, **__: None)
+    monkeypatch.setattr(patience, "FIRST_PAUSE", 0.01)
 
 
 def run(url: str, pairs: Path, folder: Path, **changes: Any) -> list[tuple[float, float]]:
@@ -60,38 +75,39 @@ SOFT = "soft"
 HARD = "hard"
 
 
-@pytest.mark.parametrize(
-    ("server", "kind", "refused", "unusable", "told"),
-    [
-        (spoken.vllm, SOFT, 0, 0, None),
-        (spoken.old_vllm, SOFT, 0, 1, None),
-        (spoken.sglang, SOFT, 0, 0, None),
-        (spoken.ollama, HARD, 0, 0, "preferences will be 0 or 1"),
-        (spoken.openai, SOFT, 1, 0, "takes no structured_outputs"),
-        (spoken.azure, HARD, 1, 0, "preferences will be 0 or 1"),
-        (spoken.mistral, HARD, 1, 0, "preferences will be 0 or 1"),
-        (spoken.fastapi, SOFT, 2, 0, "only the probability of the letter said"),
-        (spoken.pydantic_in_words, SOFT, 1, 0, "takes no structured_outputs"),
-        (spoken.gemini, HARD, 1, 0, "preferences will be 0 or 1"),
-        (spoken.groq, HARD, 2, 0, "preferences will be 0 or 1"),
-        (spoken.forbidden_logprobs, HARD, 2, 0, "preferences will be 0 or 1"),
-        (spoken.litellm, HARD, 1, 0, "preferences will be 0 or 1"),
-        (spoken.openrouter, SOFT, 1, 0, "takes no structured_outputs"),
-        (spoken.few_logprobs, SOFT, 1, 0, None),
-        (spoken.fewer_logprobs, SOFT, 1, 0, None),
-        (spoken.together, SOFT, 2, 0, None),
-        (spoken.not_both, SOFT, 1, 0, "takes no structured_outputs"),
-        (spoken.gemma, SOFT, 1, 0, "takes no system message"),
-        (spoken.gpt5, HARD, 5, 0, "preferences will be 0 or 1"),
-        (spoken.silent_thinker, HARD, 0, 1, "thinks or speaks before"),
-        (spoken.unparsed, HARD, 0, 1, "thinks or speaks before"),
-        (spoken.half_parsed, HARD, 0, 2, "thinks or speaks before"),
-        (spoken.parsed, SOFT, 0, 1, "thinks or speaks before"),
-        (spoken.parts, HARD, 0, 1, "thinks or speaks before"),
-        (spoken.chatty, SOFT, 0, 0, None),
-        (spoken.long_chatty, HARD, 0, 2, "thinks or speaks before"),
-    ],
-)  # fmt: skip
+# Server, its labels, refused and unusable requests that finding out costs, and what is told.
+THE_PLAIN_ONES = [
+    (spoken.vllm, SOFT, 0, 0, None),
+    (spoken.old_vllm, SOFT, 0, 1, None),
+    (spoken.sglang, SOFT, 0, 0, None),
+    (spoken.ollama, HARD, 0, 0, "preferences will be 0 or 1"),
+    (spoken.openai, SOFT, 1, 0, "takes no structured_outputs"),
+    (spoken.azure, HARD, 1, 0, "preferences will be 0 or 1"),
+    (spoken.mistral, HARD, 1, 0, "preferences will be 0 or 1"),
+    (spoken.fastapi, SOFT, 2, 0, "only the probability of the letter said"),
+    (spoken.pydantic_in_words, SOFT, 1, 0, "takes no structured_outputs"),
+    (spoken.gemini, HARD, 1, 0, "preferences will be 0 or 1"),
+    (spoken.groq, HARD, 2, 0, "preferences will be 0 or 1"),
+    (spoken.forbidden_logprobs, HARD, 2, 0, "preferences will be 0 or 1"),
+    (spoken.litellm, HARD, 1, 0, "preferences will be 0 or 1"),
+    (spoken.openrouter, SOFT, 1, 0, "takes no structured_outputs"),
+    (spoken.few_logprobs, SOFT, 1, 0, None),
+    (spoken.fewer_logprobs, SOFT, 1, 0, None),
+    (spoken.together, SOFT, 2, 0, None),
+    (spoken.not_both, SOFT, 1, 0, "takes no structured_outputs"),
+    (spoken.gemma, SOFT, 1, 0, "takes no system message"),
+    (spoken.gpt5, HARD, 5, 0, "preferences will be 0 or 1"),
+    (spoken.silent_thinker, HARD, 0, 1, "thinks or speaks before"),
+    (spoken.unparsed, HARD, 0, 1, "thinks or speaks before"),
+    (spoken.half_parsed, HARD, 0, 2, "thinks or speaks before"),
+    (spoken.parsed, SOFT, 0, 1, "thinks or speaks before"),
+    (spoken.parts, HARD, 0, 1, "thinks or speaks before"),
+    (spoken.chatty, SOFT, 0, 0, None),
+    (spoken.long_chatty, HARD, 0, 2, "thinks or speaks before"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("server", "kind", "refused", "unusable", "told"), THE_PLAIN_ONES)
 def test_labels_are_the_plain_servers(
     server: Server,
     kind: str,
@@ -183,27 +199,27 @@ def test_a_busy_server_is_outlasted(
     assert len(seen) == 2 * N + 5
 
 
-@pytest.mark.parametrize(
-    ("server", "message"),
-    [
-        (lambda _: error(429, "You exceeded your current quota", code="insufficient_quota"), "credit is used up"),
-        (lambda _: error(402, "Payment required"), "quota or credit is used up"),
-        (lambda _: error(400, "Your credit balance is too low to access the API"), "quota or credit is used up"),
-        (lambda _: error(429, "slow down", {"retry-after": "86400"}), "pause of 86400 s .* than label.max_wait"),
-        (lambda _: error(401, f"Incorrect API key provided: {KEY}"), r"refused the key .* put \$OPENAI_API_KEY right"),
-        (lambda _: error(403, "Invalid API key"), r"refused the key"),
-        (lambda _: error(403, "Country, region, or territory not supported"), "refuses questions .*own words"),
-        (lambda _: error(404, "The model `biased-vlm` does not exist.", code="model_not_found"), "label.model: it has"),
-        (lambda _: error(400, "Invalid model: biased-vlm"), "no model 'biased-vlm' there"),
-        (lambda _: HTMLResponse("<!DOCTYPE html><h1>Oops</h1>", 404), "put label.base_url right: it .* /v1"),
-        (lambda _: JSONResponse({"detail": "Not Found"}, 404), "put label.base_url right: it .* /v1"),
-        (lambda _: error(404, "No endpoints found that support image input"), "it takes no pictures: set label.model"),
-        (lambda _: error(500, "image input is not supported - hint: provide the mmproj"), "takes no pictures"),
-        (lambda _: error(400, "messages[1]: unknown variant `image_url`, expected `text`"), "takes no pictures"),
-        (lambda _: error(400, "At most 1 image(s) may be provided in one request."), "takes one picture.*limit-mm"),
-        (lambda _: error(400, "some-model is not a multimodal model"), "takes no pictures"),
-    ],
-)  # fmt: skip
+STOPPED: list[tuple[Server, str]] = [
+    (lambda _: error(429, "You exceeded your current quota", code="insufficient_quota"), "credit is used up"),
+    (lambda _: error(402, "Payment required"), "quota or credit is used up"),
+    (lambda _: error(400, "Your credit balance is too low to access the API"), "quota or credit is used up"),
+    (lambda _: error(429, "slow down", {"retry-after": "86400"}), "pause of 86400 s .* than label.max_wait"),
+    (lambda _: error(401, f"Incorrect API key provided: {KEY}"), r"refused the key .* put \$OPENAI_API_KEY right"),
+    (lambda _: error(403, "Invalid API key"), r"refused the key"),
+    (lambda _: error(403, "Country, region, or territory not supported"), "refuses questions .*own words"),
+    (lambda _: error(404, "The model `biased-vlm` does not exist.", code="model_not_found"), "label.model: it has"),
+    (lambda _: error(400, "Invalid model: biased-vlm"), "no model 'biased-vlm' there"),
+    (lambda _: HTMLResponse("<!DOCTYPE html><h1>Oops</h1>", 404), "put label.base_url right: it .* /v1"),
+    (lambda _: JSONResponse({"detail": "Not Found"}, 404), "put label.base_url right: it .* /v1"),
+    (lambda _: error(404, "No endpoints found that support image input"), "it takes no pictures: set label.model"),
+    (lambda _: error(500, "image input is not supported - hint: provide the mmproj"), "takes no pictures"),
+    (lambda _: error(400, "messages[1]: unknown variant `image_url`, expected `text`"), "takes no pictures"),
+    (lambda _: error(400, "At most 1 image(s) may be provided in one request."), "takes one picture.*limit-mm"),
+    (lambda _: error(400, "some-model is not a multimodal model"), "takes no pictures"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("server", "message"), STOPPED)
 def test_what_no_question_can_pass_is_said_at_the_first(
     server: Server, message: str, pairs: Path, tmp_path: Path
 ) -> None:
@@ -223,22 +239,22 @@ def test_a_field_that_the_user_set_is_not_dropped_behind_their_back(pairs: Path,
     assert len(seen) == 1
 
 
-def test_an_endpoint_that_contradicts_itself_is_not_asked_for_ever(pairs: Path, tmp_path: Path) -> None:
+def test_an_endpoint_that_contradicts_itself_is_not_asked_for_ever(many: Path, tmp_path: Path) -> None:
     def answer(body: Body) -> Response:
         few = spoken.limit(body) < 100
         return error(400, "max_tokens must be " + ("at least 100" if few else "less than or equal to 50"))
 
     with speaking(answer) as (url, seen), pytest.raises(UserError, match="HTTP 400: max_tokens must be"):
-        run(url, pairs, tmp_path)
+        run(url, many, tmp_path)
     assert len(seen) < 24 * 14
 
 
-def test_a_refusal_that_names_nothing_is_no_riddle_to_guess_at(pairs: Path, tmp_path: Path) -> None:
+def test_a_refusal_that_names_nothing_is_no_riddle_to_guess_at(many: Path, tmp_path: Path) -> None:
     with (
         speaking(lambda _: error(400, "Bad request")) as (url, seen),
         pytest.raises(UserError, match="given up after .* HTTP 400: Bad request"),
     ):
-        run(url, pairs, tmp_path)
+        run(url, many, tmp_path)
     assert len(seen) <= 24
 
 
@@ -251,22 +267,22 @@ def test_a_refusal_that_names_nothing_is_no_riddle_to_guess_at(pairs: Path, tmp_
         lambda _: says("Okay, so the user wants", finish="length"),
     ],
 )
-def test_answers_that_are_none_end_the_run_early_with_what_to_set(server: Server, pairs: Path, tmp_path: Path) -> None:
+def test_answers_that_are_none_end_the_run_early_with_what_to_set(server: Server, many: Path, tmp_path: Path) -> None:
     with speaking(server) as (url, seen), pytest.raises(UserError, match=r"given up.*label\.request\.max_completion"):
-        run(url, pairs, tmp_path)
+        run(url, many, tmp_path)
     assert len(seen) <= 20 + 4 + 2
     assert not (tmp_path / "labels").exists()
 
 
-def test_some_answers_that_are_none_also_end_it_early(pairs: Path, tmp_path: Path) -> None:
+def test_some_answers_that_are_none_also_end_it_early(many: Path, tmp_path: Path) -> None:
     numbers = count()
 
     def answer(body: Body) -> Response:
         return says("I see.") if next(numbers) % 4 else spoken.answers(body)
 
     with speaking(answer) as (url, seen), pytest.raises(UserError, match="given up after"):
-        run(url, pairs, tmp_path)
-    assert len(seen) < 2 * N
+        run(url, many, tmp_path)
+    assert len(seen) < 2 * MANY
 
 
 def test_request_says_what_to_send(pairs: Path, tmp_path: Path) -> None:

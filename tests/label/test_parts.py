@@ -167,5 +167,5 @@ def test_no_list_at_all_is_refused(pairs: Path) -> None:
 
 
 def test_answers_of_a_broken_endpoint_are_not_taken(pairs: Path, tmp_path: Path) -> None:
-    with scripted(lambda *_: JSONResponse({"odd": 1})) as url, pytest.raises(UserError, match="given up after"):
+    with scripted(lambda *_: JSONResponse({"choices": []})) as url, pytest.raises(UserError, match="given up after"):
         stage.run(settings(url), pairs=pairs, out=tmp_path / "part", shards=["00.parquet", "08.parquet"])

@@ -14,7 +14,7 @@ import httpx2
 from google import genai
 from google.genai import errors, types
 
-from dedpo.endpoints import without_key
+from dedpo.endpoints import through, without_key
 from dedpo.errors import UserError
 from dedpo.judge import dialect, refusals
 from dedpo.judge.dialect import Dialect
@@ -22,16 +22,13 @@ from dedpo.judge.endpoint import API_VERSION, api_key, base_url
 from dedpo.judge.protocol import Page, Unusable, body, code, look_into_200, part
 from dedpo.judge.refusals import Refusal
 from dedpo.judge.templates import Question
-from dedpo.patience import BUSY, Busy, Patience, is_exhausted, retry_after
+from dedpo.patience import Busy, Patience, is_exhausted, retry_after
 from dedpo.sections import JudgeConfig
+from dedpo.statuses import BROKEN, is_busy
 
-# A broken moment of the server, which concerns one request; a busy server is outlasted by all workers together.
-BROKEN: Final = frozenset({408, 500, 504})
 FIRST_PAUSE: Final = 1.0  # seconds
 # What google-genai raises where a body is not the protocol's, or JSON too deep for it.
 _NOT_THE_PROTOCOL: Final = (ValueError, TypeError, AttributeError, KeyError, RecursionError)
-# Gemini 3 names no field where it refuses a budget of 0.
-_NAMELESS: Final = "request contains an invalid argument"
 
 
 @dataclass(slots=True)
@@ -106,6 +103,7 @@ class Connection:
                 raise self.fatal(refusal, error) from None
         except httpx2.TransportError as error:
             reason = "no answer in time" if isinstance(error, httpx2.TimeoutException) else self.plain(str(error))
+            reason += through(self.url)
             raise UserError(
                 f"{self.url}: the judge '{self.model}' cannot be reached ({reason}); start it, or put judge.base_url "
                 "(or $GEMINI_BASE_URL) right, and run again: what was answered is kept"
@@ -143,7 +141,7 @@ class Connection:
                 after = retry_after(error.response.headers, body(error))
                 if is_exhausted(code(error), body(error), after):
                     raise self.fatal(refusals.EXHAUSTED, error) from None
-                if code(error) in BUSY:
+                if is_busy(code(error), self.said(error)):
                     raise Busy(f"HTTP {code(error)}: {self.said(error)}", after) from None
                 if code(error) not in (400, 422) or not await self._gives_way(question, spoken, error):
                     raise
@@ -167,26 +165,24 @@ class Connection:
         if spoken != self.dialect:  # another question has found it out meanwhile
             return True
         said = refusals.said(error.details)
-        if not self.has_answered and "thinking_config" in dialect.settings(self._config, spoken):
-            if _NAMELESS in said.casefold():
-                refusal = await self._suspicion(question, spoken)
-            else:
-                refusal = refusals.of_thinking(said, self._config)
-            if refusal:
-                raise self.fatal(refusal, error) from None
+        is_suspect = not self.has_answered and "thinking_config" in dialect.settings(self._config, spoken)
+        if is_suspect and (refusal := refusals.of_thinking(said, self._config)):
+            raise self.fatal(refusal, error) from None
         known = spoken.without(said)
         if known == spoken:
+            if is_suspect and refusals.speaks_of_thinking(said) and await self._passes_without(question, spoken):
+                raise self.fatal(refusals.thinking(said.casefold(), self._config), error) from None
             return False
         self.give_up(known, f"HTTP {code(error)}: {self.said(error)}")
         return True
 
-    async def _suspicion(self, question: Question, spoken: Dialect) -> Refusal | None:
-        """The thinking settings, if the question passes without them."""
+    async def _passes_without(self, question: Question, spoken: Dialect) -> bool:
+        """Whether the question passes without the thinking settings."""
         try:
             await self._put(question, replace(spoken, thinking=False))
         except (errors.APIError, Unusable):
-            return None
-        return refusals.thinking("", self._config)
+            return False
+        return True
 
     def give_up(self, known: Dialect, why: str) -> None:
         """Speak another dialect from now on, and say so."""

@@ -15,15 +15,19 @@ ANSWER_LIMIT: Final = 1024  # tokens
 
 _UNKNOWN: Final = (
     r"unknown|cannot find field|unsupported|unrecogni[sz]ed|unexpected|extra|additional propert"
-    r"|(?:not|n't) (?:\w+ )?(?:support|enabled|permitted|allowed|available|accept)"
+    r"|(?:not|n't) (?:\w+ )?(?:support|enabled|permitted|allowed|available|accept|have|a valid field|be specified)"
 )
 # Field of Dialect → the names that refusals have for it, and what is said when it is given up.
 _FIELDS: Final = {
-    "thinking": (r"think|thought", "no word about thinking (judge.thinking_budget): it thinks as it likes, if at all"),
+    "thinking": (
+        r"think|thought|reasoning",
+        "no word about thinking (judge.thinking_budget): it thinks as it likes, if at all",
+    ),
     "limit": (r"max_?output_?tokens", "no limit of tokens"),
     "temperature": (r"temperature", "no temperature"),
     "form": (
-        r"json[ _]mode|response_?mime_?type|response_?(?:json_?)?schema|property_?ordering|controlled[ _]generation"
+        r"json[ _]mode|response[ _]?mime[ _]?type|response[ _]?(?:json[ _]?)?schema|property_?ordering"
+        r"|controlled[ _]generation"
         r"|(?:system|developer)[ _]?(?:instruction|role|prompt|message)",
         "the instructions and the form of the answer in words",
     ),

@@ -11,15 +11,13 @@ from google.genai import errors, types
 
 from dedpo.errors import excerpt
 from dedpo.images import mime_type
+from dedpo.statuses import meant
 
 # Where the server may do better the next time; every other reason to stop would be there again.
 PASSING: Final = ("FINISH_REASON_UNSPECIFIED", "BLOCKED_REASON_UNSPECIFIED", "OTHER", "RECITATION")
 # The answer's words count, if they can be read: some gateways have reasons of their own.
 _READABLE: Final = ("STOP", "MAX_TOKENS", "LENGTH", "END_TURN", "EOS", "FINISH_REASON_UNSPECIFIED", "OTHER")
-_STATUS: Final = {
-    "INVALID_ARGUMENT": 400, "FAILED_PRECONDITION": 400, "UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403,
-    "NOT_FOUND": 404, "RESOURCE_EXHAUSTED": 429, "INTERNAL": 500, "UNAVAILABLE": 503, "DEADLINE_EXCEEDED": 504,
-}  # fmt: skip
+_KNOWN: Final = frozenset({"name", "candidates", "promptFeedback", "usageMetadata"})
 
 
 class Unusable(Exception):  # noqa: N818
@@ -35,7 +33,7 @@ class Unusable(Exception):  # noqa: N818
 
 
 class Page(ValueError):  # noqa: N818
-    """A body that is no JSON at all."""
+    """A body that is no JSON, or of another protocol."""
 
 
 async def look_into_200(response: httpx2.Response) -> None:
@@ -50,13 +48,10 @@ async def look_into_200(response: httpx2.Response) -> None:
     inner = body[0] if isinstance(body, list) and len(body) == 1 else body
     error = inner.get("error") if isinstance(inner, dict) else None
     if error and not inner.get("candidates"):
-        raise errors.APIError(_inner_code(error), body, response)
-
-
-def _inner_code(error: Any) -> int:
-    found = (str(error.get("code") or ""), str(error.get("status") or "")) if isinstance(error, dict) else ()
-    numbers = [int(text) for text in found if text.isdecimal()] + [_STATUS[text] for text in found if text in _STATUS]
-    return numbers[0] if numbers else 200
+        raise errors.APIError(meant(error, otherwise=200), body, response)
+    # A model's description has a name; a verdict has candidates, or the reason why there are none.
+    if body and not (isinstance(body, dict) and _KNOWN & body.keys()):
+        raise Page(f"answers in another protocol: {excerpt(response.text, 60)!r}")
 
 
 def code(error: errors.APIError) -> int:

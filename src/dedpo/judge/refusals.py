@@ -37,9 +37,11 @@ _BUDGETS: Final = {
 _RANGE: Final = re.compile(r"(?:between|from|range|\[)\D{0,10}?(-?\d+)\s*(?:and|to|through|-|–|,)\s*(-?\d+)")
 _NO_SUCH_FIELD: Final = re.compile(r"unknown name|cannot find field|extra inputs|extra_forbidden|unrecogni[sz]ed")
 _VALUE: Final = re.compile(
-    r"is invalid|invalid value|only works in thinking|(?:can't|cannot|can not) (?:be|set|disable)|setting thinking"
+    r"is invalid|invalid value|only works in thinking|(?:can't|cannot|can not) (?:be|set|disable|turn)|setting thinking"
     r"|out of range|between|supported values|only one of|level|at least|(?:greater|less) than|minimum|maximum"
+    r"|disabling|requires (?:thinking|reasoning)|mandatory|must (?:not )?be|not in \[|(?:=|:|of|value) ?0\b|\bzero\b"
 )
+_THINKING: Final = re.compile("think|thought|reasoning")
 _IMAGES: Final = re.compile(
     r"image input modality|(?:not|n't) (?:support|accept|allow)\w* (?:\w+ )?(?:image|vision|multimodal|picture)"
     r"|(?:image|vision|picture)s?(?:[ _]\w+)? (?:is|are) not (?:supported|enabled|allowed|accepted)"
@@ -125,21 +127,25 @@ def first(status: int, text: str, model: str) -> Refusal | None:
 def of_thinking(text: str, config: JudgeConfig) -> Refusal | None:
     """A value of the thinking settings is refused; None: something else is, or the field itself."""
     low = text.casefold()
-    if not re.search("think|thought", low) or _NO_SUCH_FIELD.search(low) or not _VALUE.search(low):
+    if not speaks_of_thinking(low) or _NO_SUCH_FIELD.search(low) or not _VALUE.search(low):
         return None
     return thinking(low, config)
 
 
-def thinking(text: str, config: JudgeConfig) -> Refusal | None:
-    """The remedy where the thinking settings, as far as any are sent, are refused."""
+def speaks_of_thinking(text: str) -> bool:
+    """Whether thinking is what a refusal is about, or may be: Gemini 3 names nothing where it refuses a budget of 0."""
+    low = text.casefold()
+    return bool(_THINKING.search(low)) or "request contains an invalid argument" in low
+
+
+def thinking(text: str, config: JudgeConfig) -> Refusal:
+    """The remedy where the thinking settings, some of which are sent, are refused."""
     if config.thinking_level is not None:
         return Refusal(
             f"refuses judge.thinking_level: {config.thinking_level}",
             "set it to another level (Gemini 3 Pro takes low and high), or to null for a model that takes a "
             "judge.thinking_budget (Gemini 2.5)",
         )
-    if config.thinking_budget is None:
-        return None
     what = f"refuses judge.thinking_budget: {config.thinking_budget}"
     name = (config.model or "").rpartition("/")[2]
     if "level" in text or re.match(r"gemini-(?:[3-9]|\d\d)", name):

@@ -12,19 +12,19 @@ from urllib.parse import urlsplit
 
 import openai
 
-from dedpo.endpoints import check_key, check_url, without_key
+from dedpo.endpoints import check_key, check_url, through, without_key
 from dedpo.errors import UserError
 from dedpo.label import fatal, reply
+from dedpo.label.body import decoded, is_completion
 from dedpo.label.dialect import NO_LOGPROBS, Dialect
 from dedpo.label.refusal import Refusal, within_200
 from dedpo.label.templates import Message, without_system
-from dedpo.patience import BUSY, Busy, Patience, is_exhausted, retry_after
+from dedpo.patience import Busy, Patience, is_exhausted, retry_after
 from dedpo.sections import LabelConfig
+from dedpo.statuses import BROKEN, is_busy
 
 # vLLM, OpenAI and Gemini endpoints answer or refuse a connection in far less.
 CONNECT_SECONDS: Final = 10.0
-# It may be one question's fault: asked again label.max_retries times. 520 to 524 are Cloudflare's.
-BROKEN: Final = frozenset({408, 409, 500, 504, 520, 521, 522, 523, 524})
 LONGEST_PAUSE: Final = 8.0
 # Of one question; there are five fields, and an endpoint that objects more often contradicts itself.
 MOST_OBJECTIONS: Final = 12
@@ -34,14 +34,14 @@ MOST_OBJECTIONS: Final = 12
 class Reply:
     """P(second choice) with the probability that both choices had together, or an error; never both.
 
-    `attempts` counts the HTTP requests it took. Of an error, `is_unread` says that an answer came and was none.
+    `attempts` counts the HTTP requests it took. Of an error, `advice` says what to do if many end so.
     """
 
     p_second: float | None
     on_answer_mass: float | None
     attempts: int
     error: str | None
-    is_unread: bool = False
+    advice: str = ""
 
 
 class _Answer(NamedTuple):
@@ -79,7 +79,10 @@ class Client:
             api_key=self._key,
             max_retries=0,
             timeout=openai.Timeout(config.timeout, connect=min(config.timeout, CONNECT_SECONDS)),
+            # A redirect would carry key and pictures to an address that nobody named.
+            http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),
         )
+        self._timeout = config.timeout
 
     async def check(self) -> None:
         """Make sure that something answers at the endpoint and takes the key, before many requests go out.
@@ -115,6 +118,7 @@ class Client:
             return self._unless_busy(await self._post(fields, asked))
 
         failures = objections = 0
+        advice = ""
         while True:
             fields, has_system = dict(self._dialect.fields), self._dialect.has_system_role
             asked = messages if has_system else without_system(messages)
@@ -123,7 +127,7 @@ class Client:
             except Busy as busy:
                 return Reply(None, None, attempts, f"{busy.reason} (label.max_wait)")
             except openai.APIConnectionError as error:
-                problem = await self._lost(error, is_last=failures >= self._retries)
+                problem, advice = await self._lost(error, is_last=failures >= self._retries), ""
             else:
                 refusal = self._refusal(answer)
                 if refusal is None:
@@ -135,11 +139,11 @@ class Client:
                 is_new = objections <= MOST_OBJECTIONS
                 if is_new and self._dialect.heed(fields, refusal, with_system_role=has_system):
                     continue
-                problem = self._failed(refusal)
-                if refusal.status not in BROKEN:
-                    return Reply(None, None, attempts, problem)
+                problem, advice = self._failed(refusal), fatal.advice(refusal)
+                if not (refusal.status in BROKEN or refusal.is_stray):
+                    return Reply(None, None, attempts, problem, advice)
             if failures >= self._retries:
-                return Reply(None, None, attempts, problem)
+                return Reply(None, None, attempts, problem, advice)
             await asyncio.sleep(min(LONGEST_PAUSE, 0.5 * 2**failures))
             failures += 1
 
@@ -182,26 +186,27 @@ class Client:
         if is_exhausted(refusal.status, refusal.text, after):
             raise self._fatal(refusal, fatal.MONEY)
         # A question that is larger than a minute's allowance will never be taken.
-        if refusal.status in BUSY and not refusal.speaks_of("request too large"):
+        if is_busy(refusal.status, refusal.text) and not refusal.speaks_of("request too large"):
             raise Busy(f"HTTP {refusal.status}: {self._plain(refusal.said)}", after)
         return answer
 
     def _refusal(self, answer: _Answer) -> Refusal | None:
-        return (
-            Refusal(answer.status, answer.text)
-            if answer.status >= 400
-            else within_200(_decoded(answer.text), answer.text)
-        )
+        if 300 <= answer.status < 400:
+            return Refusal(answer.status, f"it redirects to {answer.headers.get('location', 'nowhere')}")
+        if answer.status >= 400:
+            return Refusal(answer.status, answer.text)
+        body = decoded(answer.text)
+        return within_200(body, answer.text) or (None if is_completion(body) else Refusal(200, answer.text))
 
     def _read(self, answer: _Answer, fields: dict[str, Any], attempts: int, *, again: bool) -> Reply | None:
         """The reading; None: the question is worth asking again."""
         try:
-            reading = reply.read(_decoded(answer.text), self._choices)
+            reading = reply.read(decoded(answer.text), self._choices)
         except reply.Unread as error:
             if again and self._dialect.make_room(fields, error.why):
                 return None
-            advice = "" if again else fatal.ADVICE.get(error.why, "")
-            return Reply(None, None, attempts, self._plain(str(error)) + advice, is_unread=True)
+            said = self._plain(str(error)) + ("" if again else fatal.ADVICE.get(error.why, ""))
+            return Reply(None, None, attempts, said, fatal.UNREAD_REMEDY if error.why in fatal.ADVICE else "")
         self._has_answered = True
         if reading.mass is None and "logprobs" in fields:
             self._dialect.note(NO_LOGPROBS)
@@ -209,6 +214,12 @@ class Client:
 
     async def _lost(self, error: openai.APIConnectionError, *, is_last: bool) -> str:
         if isinstance(error, openai.APITimeoutError):
+            if not self._has_answered:
+                # It may be billed all the same, and the next one would be as slow.
+                raise UserError(
+                    f"{self.url}: the annotator '{self.model}' has not answered within {self._timeout:g} s; raise "
+                    "label.timeout, or let it think less (label.request), and run again"
+                )
             return "no answer in time (label.timeout)"
         if is_last:
             # Either the endpoint has gone, which ends the run, or it cannot bear this one question.
@@ -232,8 +243,8 @@ class Client:
     def _unreachable(self, error: openai.APIConnectionError) -> UserError:
         reason = "no answer in time" if isinstance(error, openai.APITimeoutError) else self._plain(_cause(error))
         return UserError(
-            f"{self.url}: the annotator '{self.model}' cannot be reached ({reason}); start it, or put label.base_url "
-            "(or $OPENAI_BASE_URL) right, and run again: what was answered is kept"
+            f"{self.url}: the annotator '{self.model}' cannot be reached ({reason}{through(self.url)}); start it, or "
+            "put label.base_url (or $OPENAI_BASE_URL) right, and run again: what was answered is kept"
         )
 
     def _plain(self, text: str) -> str:
@@ -257,7 +268,7 @@ def base_url(config: LabelConfig) -> str:
         setting="label.base_url",
         example="http://127.0.0.1:8000/v1",
         instead="; give the key in $OPENAI_API_KEY instead",
-    )
+    ).removesuffix("/chat/completions")
 
 
 def _api_key(url: str) -> str:
@@ -276,13 +287,6 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _decoded(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
 
 
 def _cause(error: openai.APIConnectionError) -> str:

@@ -33,6 +33,11 @@ _REMEDIES: Final[Mapping[Kind, str]] = {
 }
 
 
+def advice(refusal: Refusal) -> str:
+    """What to do if many questions are refused so."""
+    return _REMEDIES.get(refusal.kind, "")
+
+
 def is_for_all(refusal: Refusal, *, has_answered: bool) -> bool:
     """Whether every other question would be refused as well.
 
@@ -40,6 +45,8 @@ def is_for_all(refusal: Refusal, *, has_answered: bool) -> bool:
     (a filter of pictures, a limit of size), but not at the very first.
     """
     kind = refusal.kind
+    if has_answered and refusal.is_stray:
+        return False
     if kind in _FOR_ALL:
         return True
     if has_answered:
@@ -63,6 +70,6 @@ def message(refusal: Refusal, said: str, url: str, model: str, models: Sequence[
     if kind == "key":
         return f"{url}: refused the key for model '{model}' ({where}); {_REMEDIES['key']} and {kept}"
     if kind == "path":
-        return f"{url}: nothing answers at {url}/chat/completions ({where}); {_REMEDIES['path']}"
+        return f"{url}: no chat completion comes from {url}/chat/completions ({where}); {_REMEDIES['path']}"
     what = _REMEDIES.get(kind, "its own words say what it forbids: address, region, key or model")
     return f"{url}: the annotator '{model}' refuses questions ({where}); {what}, and {kept}"

@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from dedpo.statuses import meant
+
 _LIMIT: Final = r"max(?:imum)?[ _-]?(?:completion[ _-]?|output[ _-]?|new[ _-]?)?tokens|output limit"
 # Our field → how servers speak of it, where they do not use its name.
 _SPOKEN: Final = {
@@ -76,7 +78,10 @@ _NO_PATH: Final = re.compile(
 
 @dataclass(frozen=True)
 class Refusal:
-    """A refused request: its HTTP status (or the one that a body within a 200 names) and its body."""
+    """A refused request: its HTTP status (or the one that a body within a 200 names) and its body.
+
+    With status 200 the body names no error and is no answer either, such as a page.
+    """
 
     status: int
     body: str
@@ -90,6 +95,11 @@ class Refusal:
     def said(self) -> str:
         """What the server says, in its own words."""
         return " / ".join(dict.fromkeys(_messages(_decoded(self.body)))) or self.body
+
+    @property
+    def is_stray(self) -> bool:
+        """It came with HTTP 200 from somebody who does not speak the protocol, perhaps a gateway for a moment."""
+        return self.status == 200
 
     @property
     def is_unknown(self) -> bool:
@@ -127,7 +137,7 @@ class Refusal:
         """What the refusal is about, if that is no field."""
         if self.status == 401:
             return "key"
-        if self.status in (404, 405) and _NO_PATH.search(self.said):
+        if 300 <= self.status < 400 or (self.status in (404, 405) and _NO_PATH.search(self.said)):
             return "path"
         if self.status == 413 or _TOO_LONG.search(self.text):
             return "too large"
@@ -136,14 +146,14 @@ class Refusal:
         for kind, pattern in _PATTERNS.items():
             if re.search(pattern, words, re.IGNORECASE | re.DOTALL) and self._may_be(kind):
                 return kind
-        return "other"
+        return "path" if self.is_stray else "other"
 
     def _may_be(self, kind: Kind) -> bool:
         if kind == "images":
             return not _ONE_PICTURE.search(self.said)
         if kind == "key":
             return self.status == 403 or (self.status == 400 and self.speaks_of(r"api[ _-]?key"))
-        return kind != "model" or self.status in (400, 403, 404)
+        return kind != "model" or self.status in (200, 400, 403, 404)
 
 
 def within_200(body: Any, text: str) -> Refusal | None:
@@ -159,27 +169,11 @@ def within_200(body: Any, text: str) -> Refusal | None:
         error = first
     message = first.get("message")
     has_answer = isinstance(message, dict) and bool(message.get("content")) and first.get("finish_reason") != "error"
-    return Refusal(_code(error), text) if error and not has_answer else None
+    return Refusal(meant(error), text) if error and not has_answer else None
 
 
 def _unescaped(text: str) -> str:
     return re.sub(r"\\+[nrt]", " ", text).replace("\\", "")
-
-
-def _code(error: Any) -> int:
-    if isinstance(error, dict):
-        for name in ("code", "status", "status_code", "http_status", "type"):
-            value = error.get(name)
-            if isinstance(value, int | str) and re.fullmatch(r"[45]\d\d", str(value)):
-                return int(value)
-            # FastChat numbers its errors 4xxyy and 5xxyy.
-            if isinstance(value, int) and 40_000 <= value < 60_000:
-                return value // 100
-            if isinstance(value, str) and re.search(r"rate_?limit|too_many|RESOURCE_EXHAUSTED", value, re.IGNORECASE):
-                return 429
-            if isinstance(value, str) and re.search(r"overload|unavailable", value, re.IGNORECASE):
-                return 503
-    return 500
 
 
 def _decoded(text: str) -> Any:

@@ -14,6 +14,7 @@ LEAST_MASS: Final = 0.5
 SURE_MASS: Final = 0.9
 # A letter that no log-probability was given for is unlikely, but not impossible.
 LEAST_PROBABILITY: Final = 1e-6
+MOST_LOGPROB: Final = 0.01
 # Finish reasons of an answer that was cut at the limit of tokens.
 _CUT: Final = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
 _BLOCKED: Final = frozenset({"content_filter", "safety", "recitation", "prohibited_content", "blocklist"})
@@ -85,9 +86,10 @@ def _text(message: Any) -> tuple[str, str]:
     content = message.get("content")
     thought = next((str(message[name]) for name in _THOUGHTS if message.get(name)), "")
     if isinstance(content, list):
-        said = [p for p in content if isinstance(p, dict) and p.get("type") in ("text", "output_text")]
+        said = [p for p in content if isinstance(p, str) or p.get("type") in ("text", "output_text")]
         others = [p for p in content if p not in said]
-        return "".join(str(p.get("text") or "") for p in said), thought or ("…" if others else "")
+        words = (p if isinstance(p, str) else str(p.get("text") or "") for p in said)
+        return "".join(words), thought or ("…" if others else "")
     return ("" if content is None else str(content)), thought
 
 
@@ -111,18 +113,23 @@ def _tokens(logprobs: Any) -> list[_Token]:
 
 
 def _token(entry: Any) -> _Token:
-    others = [(e["token"], e["logprob"]) for e in entry.get("top_logprobs") or []]
+    entries = [entry, *(entry.get("top_logprobs") or [])]
+    return _Token(_word(entry), _listed([(_word(e), e["logprob"]) for e in entries]))
+
+
+def _word(entry: Any) -> str:
+    """A token may be written as '<0x41>' or 'token_id:32': its bytes say what it is."""
     raw = entry.get("bytes")
-    text = bytes(raw).decode(errors="replace") if raw else _plain(entry["token"])
-    return _Token(text, _listed([(entry["token"], entry["logprob"]), *others]))
+    return _plain(bytes(raw).decode(errors="replace") if raw else entry["token"])
 
 
 def _listed(pairs: list[tuple[Any, Any]]) -> dict[str, float]:
     found = {}
     for token, logprob in pairs:
         probability = math.exp(min(float(logprob), 0.0))
-        if math.isnan(probability):
-            raise ValueError("NaN")
+        # What is above 0 by more than rounding is no log-probability, whatever else it is.
+        if math.isnan(probability) or float(logprob) > MOST_LOGPROB:
+            raise ValueError(f"{logprob}")
         found[_plain(token)] = probability
     return found
 

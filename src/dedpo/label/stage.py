@@ -18,7 +18,6 @@ from dedpo import records, tables
 from dedpo.errors import UserError, excerpt
 from dedpo.images import data_url
 from dedpo.label.dialect import HOW
-from dedpo.label.fatal import UNREAD_REMEDY
 from dedpo.label.looking import blindness
 from dedpo.label.store import WITHDRAWN, Answer, Store
 from dedpo.label.table import ORDERS, effort, failures, labels, summary
@@ -299,7 +298,7 @@ class _Run:
         if p is not None and asked.order == "10":
             p = 1 - p
         answer = Answer(asked.pair_id, asked.order, p, reply.on_answer_mass, reply.attempts, reply.error, turn)
-        return answer, UNREAD_REMEDY if reply.is_unread else ""
+        return answer, reply.advice
 
 
 def _check_looking(store: Store, answers: Mapping[tuple[str, str], Answer], *, at_end: bool) -> None:

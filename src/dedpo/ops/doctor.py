@@ -18,7 +18,7 @@ from rich.text import Text
 
 from dedpo import redact
 from dedpo.config import Config
-from dedpo.ops.reach import GEMINI_KEYS, Finding, annotation, get, judgement
+from dedpo.ops.reach import GEMINI_KEYS, Finding, annotation, get, judgement, secret
 from dedpo.ops.terminal import console
 
 # Extra → the module that shows whether it is installed.
@@ -146,9 +146,12 @@ def _endpoint(what: str, url: str | None, path: str, setting: str) -> Finding:
     if urlsplit(url).scheme not in ("http", "https"):
         return Finding(what, "missing", f"{url}: not an http(s) address; set {setting}")
     headers = {}
-    if path == "/models" and (key := os.environ.get("OPENAI_API_KEY", "").strip()):
-        headers["Authorization"] = f"Bearer {key}"
-    answer = get(url.rstrip("/") + path, headers)
+    if path == "/models":
+        key, problem = secret("OPENAI_API_KEY")
+        if problem:
+            return Finding(what, "missing", problem)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+    answer = get(url.rstrip("/").removesuffix("/chat/completions") + path, headers)
     if answer.status is None:
         return Finding(what, "missing", f"{url}: {answer.text}; start it or set {setting}")
     if answer.status >= 400:

@@ -9,14 +9,15 @@ import json
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http.client import HTTPException
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from dedpo.config import Config
-from dedpo.endpoints import check_url, without_key
+from dedpo.endpoints import check_key, check_url, through, without_key
 from dedpo.errors import UserError, excerpt
+from dedpo.probe import Answered
 
 SECONDS: Final = 5.0
 GOOGLE: Final = "https://generativelanguage.googleapis.com"
@@ -55,7 +56,7 @@ def get(url: str, headers: Mapping[str, str] | None = None) -> Answer:
     except urllib.error.HTTPError as error:
         return Answer(error.code, _body(error))
     except (OSError, ValueError, HTTPException) as error:
-        return Answer(None, excerpt(str(getattr(error, "reason", None) or error)))
+        return Answer(None, excerpt(str(getattr(error, "reason", None) or error)) + through(url))
 
 
 def _body(error: urllib.error.HTTPError) -> str:
@@ -71,7 +72,9 @@ def annotator(config: Config) -> Finding:
     url, problem = _checked(config.label.base_url, "annotator_url", "http://annotator:8000/v1")
     if problem:
         return Finding(what, "missing", problem)
-    key = os.environ.get("OPENAI_API_KEY", "").strip()
+    key, problem = secret("OPENAI_API_KEY")
+    if problem:
+        return Finding(what, "missing", problem)
     answer = get(f"{url}/models", {"Authorization": f"Bearer {key}"} if key else {})
     if answer.status is None:
         return Finding(what, "missing", f"{url}: {answer.text}; start it, or put annotator_url right")
@@ -92,16 +95,13 @@ def annotator(config: Config) -> Finding:
 
 def annotation(config: Config) -> Finding:
     """One real question to the annotator, as a run would put it: its reading, mass, seconds, and what is given up."""
-    what = "annotator's answer"
-    try:
+
+    def ask() -> Answered:
         from dedpo.label import probe
 
-        answered = probe.ask(config.label)
-    except ModuleNotFoundError as error:
-        return Finding(what, "note", f"not asked: the package '{error.name}' is missing; pip install 'dedpo[label]'")
-    except UserError as error:
-        return Finding(what, "missing", str(error))
-    return Finding(what, "ok" if answered.is_right else "note", answered.detail)
+        return probe.ask(config.label)
+
+    return _answered("annotator's answer", ask, extra="label")
 
 
 def judge(config: Config) -> Finding:
@@ -111,7 +111,9 @@ def judge(config: Config) -> Finding:
     url, problem = _checked(given, "judge.base_url", GOOGLE)
     if problem:
         return Finding(what, "missing", problem)
-    key = next((os.environ[n].strip() for n in GEMINI_KEYS if os.environ.get(n, "").strip()), "")
+    key, problem = secret(*GEMINI_KEYS)
+    if problem:
+        return Finding(what, "missing", problem)
     if not key:
         return Finding(what, "missing", f"$GEMINI_API_KEY: not set, and '{model}' asks for it; put it into the Secret")
     answer = get(f"{url.removesuffix('/v1beta')}/v1beta/models/{model}", {"x-goog-api-key": key})
@@ -127,13 +129,20 @@ def judge(config: Config) -> Finding:
 
 def judgement(config: Config) -> Finding:
     """One real comparison by the judge, as a run would put it: its reading, seconds, tokens and dollars."""
-    what = "judge's answer"
-    try:
+
+    def ask() -> Answered:
         from dedpo.judge import probe
 
-        answered = probe.ask(config.judge)
+        return probe.ask(config.judge)
+
+    return _answered("judge's answer", ask, extra="judge")
+
+
+def _answered(what: str, ask: Callable[[], Answered], *, extra: str) -> Finding:
+    try:
+        answered = ask()
     except ModuleNotFoundError as error:
-        return Finding(what, "note", f"not asked: the package '{error.name}' is missing; pip install 'dedpo[judge]'")
+        return Finding(what, "note", f"not asked: the package '{error.name}' is missing; pip install 'dedpo[{extra}]'")
     except UserError as error:
         return Finding(what, "missing", str(error))
     return Finding(what, "ok" if answered.is_right else "note", answered.detail)
@@ -161,10 +170,20 @@ def oracle(config: Config) -> Iterator[Finding]:
         yield Finding("oracle", "ok" if answer.status == 200 else "note", f"{url} answers {answer.status}")
 
 
+def secret(*names: str) -> tuple[str, str]:
+    """The first of these variables that is set ('' if none), and what is wrong with it."""
+    name = next((n for n in names if os.environ.get(n, "").strip()), names[0])
+    try:
+        return check_key(os.environ.get(name, "").strip(), name), ""
+    except UserError as error:
+        return "", str(error)
+
+
 def _checked(url: str | None, setting: str, example: str) -> tuple[str, str]:
     """The address without a slash at its end, and what is wrong with it."""
     try:
-        return check_url(url or "", setting=setting, example=example, instead="; keys belong into the Secret"), ""
+        checked = check_url(url or "", setting=setting, example=example, instead="; keys belong into the Secret")
+        return checked.removesuffix("/chat/completions"), ""
     except UserError as error:
         return "", str(error)
 

@@ -14,9 +14,10 @@ import httpx
 
 from dedpo.endpoints import check_url
 from dedpo.errors import UserError, excerpt
-from dedpo.patience import BUSY, Busy, Patience, retry_after
+from dedpo.patience import Busy, Patience, retry_after
 from dedpo.score import plan
 from dedpo.sections import ScoreConfig
+from dedpo.statuses import is_busy
 
 # Tries of one request in broken moments, with pauses of 0.25, 0.5, 1 and 2 s between them; a busy server is outlasted.
 ATTEMPTS = 5
@@ -113,7 +114,7 @@ class Oracle:
 
     async def _once(self, body: dict[str, Any]) -> httpx.Response:
         response = await self._http.post(f"{self.url}/v1/score", json=body)
-        if _status(response) in BUSY:
+        if is_busy(_status(response), response.text):
             raise Busy(f"HTTP {_status(response)}: {_said(response)}", retry_after(response.headers, response.text))
         return response
 
