@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dedpo.endpoints import check_key, check_url, without_key
+from dedpo.endpoints import check_key, check_url, through, without_key
 from dedpo.errors import UserError
 
 HOW = {"setting": "label.base_url", "example": "http://host/v1", "instead": "; leave it out"}
@@ -18,6 +18,22 @@ def test_a_good_address_loses_its_last_slash_only() -> None:
 def test_what_is_no_http_address_names_setting_and_example(url: str) -> None:
     with pytest.raises(UserError, match="label.base_url: '.*' is no endpoint; write it like http://host/v1"):
         check_url(url, **HOW)
+
+
+@pytest.mark.parametrize("tail", ["?api-version=1", "#x"])
+def test_what_nothing_can_follow_is_refused(tail: str) -> None:
+    with pytest.raises(UserError, match=r"label.base_url: .* nothing can follow; write it like http://host/v1"):
+        check_url(f"http://host/v1{tail}", **HOW)
+
+
+def test_a_proxy_in_between_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy", "REQUEST_METHOD"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://proxy:3128")
+    assert "through the proxy http://proxy:3128" in through("http://127.0.0.1:8000/v1")
+    assert through("https://127.0.0.1/v1") == ""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert through("http://127.0.0.1:8000/v1") == ""
 
 
 def test_a_password_is_refused_unshown() -> None:

@@ -153,6 +153,14 @@ ADAPTED: dict[str, tuple[Behaviour, ...]] = {
         ),
     ),
     "no thinking, FastAPI": (refusing(thinking_of, lambda: pydantic("generationConfig", "thinkingConfig")),),
+    "no thinking, a field": (refusing(thinking_of, lambda: google(400, "thinkingConfig is not a valid field")),),
+    "no thinking, a lack": (refusing(thinking_of, lambda: google(400, "It doesn't have thinking capabilities")),),
+    "no JSON beside tools": (
+        refusing(
+            lambda body: config_of(body).get("responseMimeType"),
+            lambda: google(400, "Function calling with a response mime type: 'application/json' is unsupported"),
+        ),
+    ),
     "v1 and not v1beta": (unknown_name("thinkingConfig", "responseMimeType", "responseSchema", "systemInstruction"),),
     "no property ordering": (
         refusing(
@@ -304,6 +312,18 @@ STOPPED: dict[str, tuple[Behaviour, dict[str, Any], str]] = {
         BUDGET,
     ),
     "2.5 Pro behind a proxy": (budget_refused(litellm(400, "BadRequestError", NO_BUDGET)), {}, BUDGET),
+    **{
+        said: (budget_refused(google(400, said)), {}, BUDGET + f"set it to {values}")
+        for said, values in (
+            ("thinking_budget=0 is not allowed for this model", "128 or more"),
+            ("thinkingBudget: value 0 not in [128, 32768]", "128 to 32768"),
+            ("This model requires thinking to be enabled.", "128 or more"),
+            ("Disabling thinking is not supported for judge-1.", "128 or more"),
+            ("Budget of thinking_config must not be zero", "128 or more"),
+            ("Reasoning cannot be turned off", "128 or more"),
+        )
+    },
+    "no wording known": (budget_refused(google(400, "Thinking: no.")), {}, BUDGET + "set it to 128 or more"),
     "Gemini 3, nameless": (
         budget_refused(google(400, "Request contains an invalid argument.")),
         {"model": "gemini-3-flash-preview"},
@@ -428,6 +448,11 @@ STOPPED: dict[str, tuple[Behaviour, dict[str, Any], str]] = {
         {},
         "HTTP 308.*judge.base_url",
     ),
+    "OpenAI's answer": (
+        lambda *_: JSONResponse({"choices": [{"message": {"content": "{}"}}]}),
+        {},
+        "another protocol: .*put judge.base_url",
+    ),
     "a page": (
         lambda *_: HTMLResponse("<html>Log in</html>"),
         {},
@@ -455,7 +480,7 @@ def test_one_line_says_what_to_do_at_the_first_question(
     assert re.search(message, judged.error), judged.error
     assert "\n" not in judged.error
     # Where no field was named, one more request finds it.
-    assert len(judged.bodies) == (2 if name == "Gemini 3, nameless" else 1)
+    assert len(judged.bodies) == (2 if name in ("Gemini 3, nameless", "no wording known") else 1)
 
 
 def found(server: Server, *behaviours: Behaviour, **changes: Any) -> reach.Finding:

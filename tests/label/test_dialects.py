@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
 from dedpo import patience, tables
 from dedpo.errors import UserError
@@ -178,6 +178,10 @@ SOON = {"retry-after-ms": "2"}
         lambda: HTMLResponse("<html>502 Bad Gateway</html>", 502, headers=SOON),
         lambda: JSONResponse({"error": {"code": 429, "message": "Rate limit exceeded"}}, headers=SOON),
         lambda: JSONResponse({"error": {"code": "503", "message": "overloaded"}}, headers=SOON),
+        lambda: JSONResponse({"error": "rate limit"}, headers=SOON),
+        lambda: PlainTextResponse("rate limit exceeded", headers=SOON),
+        lambda: JSONResponse([{"error": {"status": "RESOURCE_EXHAUSTED"}}], headers=SOON),
+        lambda: error(404, "model loading, please retry", SOON),
         lambda: JSONResponse(
             {
                 "choices": [{"message": {"content": None}, "finish_reason": "stop"}],
@@ -210,6 +214,13 @@ STOPPED: list[tuple[Server, str]] = [
     (lambda _: error(404, "The model `biased-vlm` does not exist.", code="model_not_found"), "label.model: it has"),
     (lambda _: error(400, "Invalid model: biased-vlm"), "no model 'biased-vlm' there"),
     (lambda _: HTMLResponse("<!DOCTYPE html><h1>Oops</h1>", 404), "put label.base_url right: it .* /v1"),
+    (lambda _: HTMLResponse("<title>Welcome to nginx!</title>"), "no chat completion .*nginx.*label.base_url"),
+    (lambda _: JSONResponse({"candidates": []}), "no chat completion .*put label.base_url right"),
+    (lambda _: JSONResponse({"success": False, "msg": "Model not exist"}), "no model 'biased-vlm' there"),
+    (lambda _: Response(status_code=307, headers={"location": "https://else/v1"}), "redirects to https://else/v1.*base_url"),
+    (lambda _: Response(status_code=302, headers={"location": "/login"}), "redirects to /login.*put label.base_url"),
+    (lambda _: error(403, "Key limit exceeded (total limit)."), "quota or credit is used up"),
+    (lambda _: error(400, "Access denied, please make sure your account is in good standing."), "credit is used up"),
     (lambda _: JSONResponse({"detail": "Not Found"}, 404), "put label.base_url right: it .* /v1"),
     (lambda _: error(404, "No endpoints found that support image input"), "it takes no pictures: set label.model"),
     (lambda _: error(500, "image input is not supported - hint: provide the mmproj"), "takes no pictures"),
@@ -272,6 +283,26 @@ def test_answers_that_are_none_end_the_run_early_with_what_to_set(server: Server
         run(url, many, tmp_path)
     assert len(seen) <= 20 + 4 + 2
     assert not (tmp_path / "labels").exists()
+
+
+@pytest.mark.parametrize(
+    "server", [lambda _: says("", finish="content_filter"), lambda _: says(None, refusal="I won't")]
+)
+def test_a_filter_is_not_told_to_think(server: Server, many: Path, tmp_path: Path) -> None:
+    with speaking(server) as (url, _), pytest.raises(UserError, match="given up.*blocked: ") as caught:
+        run(url, many, tmp_path)
+    assert "room to think" not in str(caught.value)
+
+
+def test_a_page_among_answers_is_asked_again(pairs: Path, plain: list[tuple[float, float]], tmp_path: Path) -> None:
+    numbers = count()
+
+    def answer(body: Body) -> Response:
+        return HTMLResponse("<html>Bad gateway</html>") if next(numbers) == 4 else spoken.answers(body)
+
+    with speaking(answer) as (url, seen):
+        assert run(url, pairs, tmp_path, max_failures=0) == [pytest.approx(both, abs=1e-6) for both in plain]
+    assert len(seen) == 2 * N + 1
 
 
 def test_some_answers_that_are_none_also_end_it_early(many: Path, tmp_path: Path) -> None:

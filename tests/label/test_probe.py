@@ -96,6 +96,15 @@ def test_doctor_shows_it_in_a_line() -> None:
     assert "annotator's answer" not in found
 
 
+def test_doctor_names_a_key_that_no_header_carries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-a-long-one-1\nsk-another-2")
+    with speaking(spoken.openai) as (url, seen):
+        config = Config(label=LabelConfig(base_url=url), judge=JudgeConfig(model=None))
+        found = {finding.what: finding for finding in doctor._endpoints(config)}
+    assert found["annotator"].detail == "$OPENAI_API_KEY: holds characters that a key cannot have; copy it again"
+    assert seen == []
+
+
 def test_what_would_end_a_run_is_raised() -> None:
     with pytest.raises(UserError, match="takes one picture"):
         ask(lambda _: error(400, "At most 1 image(s) may be provided in one request."))

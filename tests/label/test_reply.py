@@ -56,6 +56,27 @@ def test_a_letter_in_the_tail_is_no_answer() -> None:
     assert why(completion("Looking", content(token("Looking", Looking=0.99, A=1e-4)))) == "no letter"
 
 
+@pytest.mark.parametrize("name", ["<0x{:02X}>", "token_id:{}"])
+def test_a_token_is_what_its_bytes_say(name: str) -> None:
+    top = [
+        {"token": name.format(ord(w)), "bytes": [ord(w)], "logprob": math.log(p)} for w, p in (("B", 0.7), ("A", 0.3))
+    ]
+    assert read(completion("B", content({**top[0], "top_logprobs": top})), CHOICES) == pytest.approx((0.7, 1.0))
+
+
+def test_numbers_above_0_are_no_logprobs() -> None:
+    """Probabilities, perhaps; taken for log-probabilities they make every answer one half."""
+    top = [{"token": w, "logprob": p} for w, p in (("B", 0.7), ("A", 0.3))]
+    assert read(completion("B", content({**top[0], "top_logprobs": top})), CHOICES) == (1.0, None)
+    rounding = [{"token": "B", "logprob": 1e-7}]
+    p, mass = read(completion("B", content({**rounding[0], "top_logprobs": rounding})), CHOICES)
+    assert (p > 0.99, mass) == (True, 1.0)
+
+
+def test_parts_may_be_bare_texts() -> None:
+    assert read(completion(["B"]), CHOICES) == (1.0, None)
+
+
 def test_less_than_half_of_the_mass_is_no_answer() -> None:
     assert LEAST_MASS == 0.5
     with pytest.raises(Unread, match=r"A and B had 0.45 of the probability together: 'A' 0.4 'The' 0.35"):

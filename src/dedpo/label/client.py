@@ -21,7 +21,7 @@ from dedpo.label.refusal import Refusal, within_200
 from dedpo.label.templates import Message, without_system
 from dedpo.patience import Busy, Patience, is_exhausted, retry_after
 from dedpo.sections import LabelConfig
-from dedpo.statuses import BROKEN, is_busy
+from dedpo.statuses import BROKEN, is_busy, meant
 
 # vLLM, OpenAI and Gemini endpoints answer or refuse a connection in far less.
 CONNECT_SECONDS: Final = 10.0
@@ -196,7 +196,11 @@ class Client:
         if answer.status >= 400:
             return Refusal(answer.status, answer.text)
         body = decoded(answer.text)
-        return within_200(body, answer.text) or (None if is_completion(body) else Refusal(200, answer.text))
+        if is_completion(body):
+            return within_200(body, answer.text)
+        # Of a page single words say little.
+        is_words = isinstance(body, str) and "<" not in body
+        return within_200(body, answer.text) or Refusal(meant(body if is_words else "", otherwise=200), answer.text)
 
     def _read(self, answer: _Answer, fields: dict[str, Any], attempts: int, *, again: bool) -> Reply | None:
         """The reading; None: the question is worth asking again."""
