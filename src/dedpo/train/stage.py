@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dedpo import adapter_files, origin
+from dedpo import origin
 from dedpo.errors import UserError
-from dedpo.manifest import input_hashes, output_folder, write_json, write_text
+from dedpo.manifest import output_folder
 from dedpo.memory import memory_errors
 from dedpo.ownership import partial_of
 from dedpo.sections import TrainConfig
@@ -22,9 +22,7 @@ from dedpo.train import launch
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from dedpo.train.cache import Cache
     from dedpo.train.loop import Trainer, TrainingSet
-    from dedpo.train.session import Outcome
     from dedpo.train.validation import Validation
 
 # World size and micro-batch change nothing beyond round-off, so a run that memory stopped may go on with less.
@@ -117,7 +115,7 @@ def _work(job: _Job) -> dict[str, Any]:
     """What each rank does."""
     # Heavy imports wait until a training really starts.
     from dedpo import diffusion
-    from dedpo.train import diagnostics, policy, session, store
+    from dedpo.train import account_store, diagnostics, policy, session, store
     from dedpo.train.loop import Trainer
 
     accelerator = _join(job.config)
@@ -125,7 +123,7 @@ def _work(job: _Job) -> dict[str, Any]:
     with _folder(job, accelerator) as partial, _memory(job.config.micro_batch or share):
         pipeline, cache, validation = _prepare(job, accelerator, partial)
         identity = diffusion.identity(job.config.base, pipeline) if job.config.lora else {}
-        notes = _notes(cache, pipeline)
+        notes = account_store.notes(cache, pipeline)
         if accelerator.is_main_process:
             for note in notes:
                 print(f"warning: {note}", file=sys.stderr, flush=True)  # noqa: T201
@@ -142,7 +140,7 @@ def _work(job: _Job) -> dict[str, Any]:
             if accelerator.is_main_process:
                 weights = outcome.weights or weights
                 policy.save(pipeline, weights, job.config, partial, resolution=cache.resolution, identity=identity)
-                metrics = _write_account(job, trainer, outcome, notes, partial)
+                metrics = account_store.write(job.settings, job.targets, trainer, outcome, notes, partial)
         accelerator.wait_for_everyone()
     accelerator.end_training()
     return metrics | (diagnostics.memory() if metrics else {})
@@ -245,69 +243,3 @@ def _annotated(
     filled = split.annotated(data, partial, job.seed, job.config.self_training_threshold, fit)
     accelerator.free_memory()
     return filled
-
-
-def _skips(trainer: Trainer, outcome: Outcome) -> list[str]:
-    count = trainer.skipped_steps
-    return [f"{count} of {outcome.steps} steps were skipped: loss or gradient was not finite."] if count else []
-
-
-def _notes(cache: Cache, pipeline: Any) -> list[str]:
-    """What a person should know of the squares that are trained on, a line each."""
-    from dedpo import diffusion
-
-    notes, pairs = [], len(cache.row)
-    try:
-        own = diffusion.side(pipeline, "train.base")
-    except UserError:
-        own = cache.resolution
-    if cache.resolution != own:
-        notes.append(
-            f"train.resolution: {cache.resolution} pixels, and the base model was made for {own}; it is drawn at "
-            f"{cache.resolution}, too"
-        )
-    if cache.enlarged:
-        notes.append(
-            f"{cache.enlarged} of {pairs} pairs have an image smaller than {cache.resolution} pixels: enlarged"
-        )
-    if cache.cropped:
-        notes.append(f"{cache.cropped} of {pairs} pairs have an image of which less than half is in the square")
-    return notes
-
-
-def _write_account(
-    job: _Job, trainer: Trainer, outcome: Outcome, notes: Sequence[str], partial: Path
-) -> dict[str, Any]:
-    """Write metrics.json and the model card; return the metrics."""
-    from dedpo.train.card import model_card
-    from dedpo.train.diagnostics import outside_unit_interval
-    from dedpo.train.store import read_targets
-
-    data, cache = trainer.data, trainer.cache
-    metrics = {
-        **{k: v for k, v in outcome.measured.items() if k != "step"},
-        "steps": outcome.steps,
-        "skipped_steps": trainer.skipped_steps,
-        "resolution": cache.resolution,
-        "best_step": outcome.best_step,
-        "pairs": len(data.pair_ids),
-        "held_out_pairs": len(trainer.held_out.pair_ids),
-        "pairs_set_aside": len(cache.set_aside),
-        "pairs_enlarged": cache.enlarged,
-        "pairs_cropped": cache.cropped,
-        "prompts_cut_at_token_limit": cache.cut,
-        "targets_outside_unit_interval": outside_unit_interval(data.a, data.b),
-    }
-    metrics = {name: value for name, value in metrics.items() if value is not None}
-    card = model_card(
-        settings=job.settings,
-        targets=read_targets(job.targets),
-        metrics=metrics,
-        inputs=input_hashes(partial),
-        bases=adapter_files.bases(job.config.base),
-        stopped=outcome.stopped,
-        warnings=[*notes, *outcome.warnings, *_skips(trainer, outcome)],
-    )
-    write_json(partial / "metrics.json", metrics)
-    write_text(partial / "README.md", card)
-    return metrics
