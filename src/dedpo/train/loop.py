@@ -99,8 +99,7 @@ class Trainer:
         self.accelerator = accelerator
         self.networks = Networks(config, pipeline, seed, accelerator)
         self.weights = list(self.networks.parameters.values())
-        optimizer = make_optimizer(config, self.weights, accelerator.device)
-        self.optimizer = accelerator.prepare_optimizer(optimizer)
+        self.optimizer = accelerator.prepare_optimizer(make_optimizer(config, self.weights, accelerator.device))
         self.average = Average(self.weights, config.ema_decay) if config.ema_decay else None
         self.sampler = Sampler(data.is_labelled, config.batch_size, config.labelled_share, seed)
         remembers = data.objective == "self_training" and not config.self_training_visits
@@ -185,8 +184,7 @@ class Trainer:
 
     def _settle(self, seen: Seen) -> Tensor:
         """The batch's loss; for Dr. DPO the gradients become its own, now that all of the batch has been seen."""
-        beta = self.config.robust_beta
-        if not beta:
+        if not (beta := self.config.robust_beta):
             return (seen.weight * seen.loss).mean()
         scale_gradients(self.weights, 1 / tilt(exponents(seen.loss, seen.weight, beta), self.shift).mean())
         return robust(seen.loss, seen.weight, beta)
