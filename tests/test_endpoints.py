@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dedpo.endpoints import check_key, check_url, through, without_key
+from dedpo.endpoints import check_key, check_url, through
 from dedpo.errors import UserError
 
 HOW = {"setting": "label.base_url", "example": "http://host/v1", "instead": "; leave it out"}
@@ -47,9 +47,3 @@ def test_a_malformed_key_is_refused_unshown(key: str) -> None:
     with pytest.raises(UserError, match=r"\$A_KEY: holds characters that a key cannot have") as caught:
         check_key(key, "A_KEY")
     assert key not in str(caught.value)
-
-
-def test_a_key_is_blotted_out_unless_too_short_to_be_one() -> None:
-    assert without_key("no such key: sk-12345678", "sk-12345678") == "no such key: [key]"
-    assert without_key("EMPTY answer", "EMPTY") == "EMPTY answer"
-    assert without_key("x" * 50, "sk-12345678", 10) == "x" * 9 + "…"

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dedpo.errors import UserError
-from dedpo.references import Reference, commit_of, parse, without_credentials
+from dedpo.redact import without_userinfo
+from dedpo.references import Reference, commit_of, parse
 
 WORD = st.text("abcXYZ019._-", min_size=1, max_size=8).filter(lambda t: t[0] not in ".-")
 WORDS = st.lists(WORD, min_size=1, max_size=3).map("/".join)
@@ -95,11 +96,11 @@ def test_a_refusal_shows_no_token() -> None:
 
 @given(user=WORD, secret=st.text("abcXYZ019._-@", min_size=1, max_size=8), host=WORD)
 def test_credentials_are_taken_out(user: str, secret: str, host: str) -> None:
-    assert without_credentials(f"https://{user}:{secret}@{host}/x") == f"https://{host}/x"
-    assert without_credentials(f"fatal: '{secret}' ssh://{user}:{secret}@{host}:22/x") == (
+    assert without_userinfo(f"https://{user}:{secret}@{host}/x") == f"https://{host}/x"
+    assert without_userinfo(f"fatal: '{secret}' ssh://{user}:{secret}@{host}:22/x") == (
         f"fatal: '{secret}' ssh://{user}@{host}:22/x"
     )
-    assert without_credentials(f"git@{host}:team/repo") == f"git@{host}:team/repo"
+    assert without_userinfo(f"git@{host}:team/repo") == f"git@{host}:team/repo"
 
 
 def git(folder: Path, *arguments: str) -> str:

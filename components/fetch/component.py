@@ -23,7 +23,7 @@ def fetch(source: str, origin: str, commit: str, folder: Output[Dataset]) -> str
 
     from dedpo.ops import component
     from dedpo.ops import source as places
-    from dedpo.references import without_credentials
+    from dedpo.redact import without_userinfo
 
     with component.reported():
         if origin == "folder":
@@ -37,5 +37,5 @@ def fetch(source: str, origin: str, commit: str, folder: Output[Dataset]) -> str
             from dedpo.data.pull import pull
 
             pull(places.pinned(source, commit), Path(folder.path))
-        component.describe(folder, source=without_credentials(source), data_revision=commit)
+        component.describe(folder, source=without_userinfo(source), data_revision=commit)
         return folder.uri

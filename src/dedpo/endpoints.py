@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from dedpo.errors import UserError, excerpt
-
-# Shorter keys ('EMPTY') are no secrets, and blotting them out would garble messages.
-SHORTEST_KEY: Final = 8
+from dedpo.errors import UserError
 
 
 def check_url(url: str, *, setting: str, example: str, instead: str) -> str:
@@ -54,8 +50,3 @@ def check_key(key: str, variable: str) -> str:
     if not (key.isascii() and key.isprintable() and " " not in key):
         raise UserError(f"${variable}: holds characters that a key cannot have; copy it again")
     return key
-
-
-def without_key(text: str, key: str, length: int = 160) -> str:
-    """An excerpt of foreign text in which `key` is blotted out: some endpoints repeat it in their complaint."""
-    return excerpt(text.replace(key, "[key]") if len(key) >= SHORTEST_KEY else text, length)

@@ -45,7 +45,7 @@ class Reference(NamedTuple):
     path: str
 
     def __str__(self) -> str:
-        return f"{without_credentials(self.repo)}@{self.revision}:{self.path}"
+        return f"{redact.without_userinfo(self.repo)}@{self.revision}:{self.path}"
 
 
 def parse(text: str) -> Reference:
@@ -78,13 +78,8 @@ def _inside(path: str) -> str:
     return pure.as_posix()
 
 
-def without_credentials(text: str) -> str:
-    """`text` without the passwords and tokens in its URLs (https://user:token@host, ssh://user:password@host)."""
-    return redact.without_userinfo(text)
-
-
 def _shown(text: str) -> str:
-    return excerpt(without_credentials(text))
+    return excerpt(redact.without_userinfo(text))
 
 
 def is_local(repo: str) -> bool:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from dedpo import disk, locks, ownership, references
+from dedpo import disk, locks, ownership, redact, references
 from dedpo.errors import UserError
 from dedpo.manifest import write_json
 from dedpo.ownership import REQUEST
@@ -52,7 +52,7 @@ def pull(reference: str, out: Path) -> dict[str, Any]:
     ownership.check_place(out)
     with versions.opened(wanted) as (source, commit):
         origin = {
-            "repo": references.without_credentials(wanted.repo),
+            "repo": redact.without_userinfo(wanted.repo),
             "revision": wanted.revision,
             "commit": commit,
             "path": wanted.path,

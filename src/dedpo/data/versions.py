@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, NamedTuple
 
-from dedpo import references
+from dedpo import redact, references
 from dedpo.errors import UserError, excerpt
 from dedpo.references import Reference
 
@@ -217,8 +217,8 @@ class Source:
             return UserError(f"{self._reference}: DVC cannot read the repository ({excerpt(str(error))})")
         name = self._repo.config["core"].get("remote")
         remote = self._repo.config["remote"].get(name, {})
-        where = f"remote '{name}' ({excerpt(references.without_credentials(str(remote.get('url'))))})"
-        said = excerpt(references.without_credentials(f"{type(error).__name__}: {error}"))
+        where = f"remote '{name}' ({excerpt(redact.without_userinfo(str(remote.get('url'))))})"
+        said = excerpt(redact.without_userinfo(f"{type(error).__name__}: {error}"))
         if isinstance(error, ImportError):
             return UserError(f"{where}: {excerpt(str(error))}; pip install it")
         if name is None or name == "auto-generated-upstream":

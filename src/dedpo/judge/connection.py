@@ -14,8 +14,8 @@ import httpx2
 from google import genai
 from google.genai import errors, types
 
-from dedpo.endpoints import through, without_key
-from dedpo.errors import UserError
+from dedpo.endpoints import through
+from dedpo.errors import UserError, excerpt
 from dedpo.judge import dialect, refusals
 from dedpo.judge.dialect import Dialect
 from dedpo.judge.endpoint import API_VERSION, api_key, base_url
@@ -202,7 +202,7 @@ class Connection:
 
     def plain(self, text: str, length: int = 160) -> str:
         """The beginning of foreign text without the key."""
-        return without_key(text, self._key, length)
+        return excerpt(text, length)
 
     async def close(self) -> None:
         """Close the connections."""

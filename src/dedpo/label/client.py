@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import openai
 
-from dedpo.endpoints import check_key, check_url, through, without_key
-from dedpo.errors import UserError
+from dedpo.endpoints import check_key, check_url, through
+from dedpo.errors import UserError, excerpt
 from dedpo.label import fatal, reply
 from dedpo.label.body import decoded, is_completion
 from dedpo.label.dialect import NO_LOGPROBS, Dialect
@@ -252,7 +252,7 @@ class Client:
         )
 
     def _plain(self, text: str) -> str:
-        return without_key(text, self._key)
+        return excerpt(text)
 
 
 def base_url(config: LabelConfig) -> str:

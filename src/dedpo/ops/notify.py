@@ -21,7 +21,7 @@ from dedpo import redact
 from dedpo.errors import excerpt
 from dedpo.ops import volume
 from dedpo.ops.reach import NoRedirect
-from dedpo.references import without_credentials
+from dedpo.redact import without_userinfo
 
 VARIABLE: Final = "DEDPO_WEBHOOK_URL"
 # Where people open Kubeflow's pages, which no pod can know by itself.
@@ -86,7 +86,7 @@ def page(run_id: str) -> str:
     where = os.environ.get(PAGES, "").strip()
     if not where.startswith(("http://", "https://")):
         return f"run {excerpt(run_id, 100)}"
-    return f"{excerpt(without_credentials(where), 300).rstrip('/')}/{path}"
+    return f"{excerpt(without_userinfo(where), 300).rstrip('/')}/{path}"
 
 
 def _post(webhook: str, line: str, pause: float) -> str | None:

@@ -11,7 +11,7 @@ from importlib import util
 from pathlib import Path
 from typing import Final, Literal
 
-from dedpo import references
+from dedpo import redact, references
 from dedpo.errors import UserError, excerpt
 from dedpo.ops import source as sources
 from dedpo.ops.reach import Finding
@@ -140,4 +140,4 @@ def labels(uri: str) -> Iterator[Finding]:
 
 
 def _shown(text: str) -> str:
-    return excerpt(references.without_credentials(text))
+    return excerpt(redact.without_userinfo(text))

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from dedpo.config import Config
-from dedpo.endpoints import check_key, check_url, through, without_key
+from dedpo.endpoints import check_key, check_url, through
 from dedpo.errors import UserError, excerpt
 from dedpo.probe import Answered
 
@@ -86,7 +86,7 @@ def annotator(config: Config) -> Finding:
     known = _model_ids(answer)
     # Google lists its models as 'models/<name>' and takes the name alone.
     if answer.status == 200 and known and not {model, f"models/{model}"} & set(known):
-        shown = without_key(", ".join(known[:10]), key)
+        shown = excerpt(", ".join(known[:10]))
         return Finding(what, "missing", f"{url}: no model '{model}' there; it has {shown}: set annotator")
     if answer.status != 200:
         return Finding(what, "note", f"{url} answers {answer.status} to /models; whether it has '{model}' is not known")
