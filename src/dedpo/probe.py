@@ -18,6 +18,11 @@ class Answered(NamedTuple):
     detail: str
 
 
+def late(took: float, timeout: float, setting: str) -> str:
+    """What to say of an answer that a run would not have waited for; '' of others."""
+    return f"; a run waits for {timeout:g} s: raise {setting}" if took > timeout else ""
+
+
 def pictures() -> tuple[bytes, bytes]:
     """PNG: a blue square on black, then the red circle on white. A model that always takes the first is wrong."""
     from PIL import Image, ImageDraw

@@ -526,6 +526,11 @@ def test_doctor_names_a_judge_that_does_not_look_and_one_that_does_not_answer(se
     assert sum(server.answered.values()) == 1
 
 
+def test_doctor_names_a_limit_that_a_run_would_not_pass(server: Server) -> None:
+    late = found(server, lambda *_: says("second"), timeout=1e-6)
+    assert (late.state, "a run waits for 1e-06 s: raise judge.timeout" in late.detail) == ("note", True)
+
+
 def test_doctor_waits_for_a_busy_judge_only_so_long(server: Server) -> None:
     server.restart((lambda *_: exhausted("slow down"),))
     answered = probe.ask(JudgeConfig(base_url=server.url, model="judge-1"), seconds=0.5)

@@ -96,6 +96,14 @@ def test_doctor_shows_it_in_a_line() -> None:
     assert "annotator's answer" not in found
 
 
+def test_an_answer_that_a_run_would_not_wait_for_names_the_setting() -> None:
+    with speaking(spoken.openai) as (url, _):
+        answered = probe.ask(LabelConfig(base_url=url, timeout=1e-6))
+    assert not answered.is_right
+    assert "prefers the second picture" in answered.detail
+    assert "a run waits for 1e-06 s: raise label.timeout" in answered.detail
+
+
 def test_doctor_names_a_key_that_no_header_carries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-a-long-one-1\nsk-another-2")
     with speaking(spoken.openai) as (url, seen):

@@ -38,13 +38,15 @@ async def _ask(config: JudgeConfig, seconds: float) -> Answered:
         return Answered(False, f"no answer to one question within {seconds:g} s{said}")
     finally:
         await client.close()
-    left_out = "".join(f"; {line}" for line in told)
+    seconds = time.monotonic() - begun
+    late = probe.late(seconds, config.timeout, "judge.timeout")
+    left_out = late + "".join(f"; {line}" for line in told)
     if reply.reading is None:
         return Answered(False, f"{reply.error}{left_out}")
     usage = reply.usage
     chosen = ", ".join(f"{criterion} {choice}" for criterion, choice in reply.reading.choices.items())
     is_right = reply.reading.choices["prompt_alignment"] == "second"
     should = "" if is_right else "; the second picture shows the prompt, so it may not look at pictures"
-    took = f"{time.monotonic() - begun:.1f} s, {usage.input_tokens} + {usage.output_tokens} tokens"
+    took = f"{seconds:.1f} s, {usage.input_tokens} + {usage.output_tokens} tokens"
     cost = dollars(config, usage.input_tokens, usage.output_tokens)
-    return Answered(is_right, f"{chosen}{should} ({took}, ${cost:.4f}){left_out}")
+    return Answered(is_right and not late, f"{chosen}{should} ({took}, ${cost:.4f}){left_out}")

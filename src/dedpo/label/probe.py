@@ -40,7 +40,8 @@ async def _ask(config: LabelConfig, seconds: float) -> Answered:
         return Answered(False, f"no answer to one question within {seconds:g} s; label.timeout is {config.timeout:g}")
     finally:
         await client.close()
-    left_out = "".join(f"; {loss}" for loss in client.given_up)
+    late = probe.late(took, config.timeout, "label.timeout")
+    left_out = late + "".join(f"; {loss}" for loss in client.given_up)
     if reply.p_second is None:
         return Answered(False, f"{reply.error} ({took:.1f} s){left_out}")
     is_right = reply.p_second > 0.5
@@ -48,7 +49,7 @@ async def _ask(config: LabelConfig, seconds: float) -> Answered:
     mass = "not told" if reply.on_answer_mass is None else f"{reply.on_answer_mass:.3g}"
     chosen = "second" if is_right else "first"
     return Answered(
-        is_right,
+        is_right and not late,
         f"prefers the {chosen} picture (P = {reply.p_second:.3g} for the second, {mass} of the probability on the two "
         f"letters, {took:.1f} s){should}{left_out}",
     )
