@@ -216,6 +216,17 @@ def test_adapters_go_with_their_base_and_not_with_its_name(here: Path) -> None:
         assert "another model than the one that its adapters were trained on (unet differ)" in refused("sample", **lora)
 
 
+def test_adapters_may_be_the_base_of_others() -> None:
+    did(TRAIN, train__lora="{rank: 2, alpha: 8}")
+    shutil.copytree("outputs/policies/0/dedpo", "first")
+    did(TRAIN, train__lora="{rank: 2, alpha: 8}", train__base="first")
+    assert "warning" not in did("sample", train__base="first").err
+    weights_of = Path("first/pytorch_lora_weights.safetensors")
+    save_file({name: 2 * tensor for name, tensor in load_file(weights_of).items()}, weights_of, {"format": "pt"})
+    shutil.rmtree("outputs/samples")
+    assert "(adapters differ)" in refused("sample", train__base="first")
+
+
 def test_what_is_stale_is_refused_and_what_is_not_is_not() -> None:
     for command in (TRAIN, "sample", "score", "report"):
         did(command)

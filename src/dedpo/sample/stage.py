@@ -205,7 +205,8 @@ def _note_bases(models: Mapping[str, str], contents: Mapping[str, Any]) -> None:
     for name, source in models.items():
         inputs = origin.read_json(Path(source) / MANIFEST).get("inputs")
         base = inputs.get("base") if isinstance(inputs, dict) else None
-        if base and isinstance(reference, str) and base != reference:
+        # A reference that was trained is another run's policy.
+        if name != REFERENCE and base and isinstance(reference, str) and base != reference:
             note(
                 f"warning: model '{name}' was trained from another base than lies at {models[REFERENCE]} now; train it "
                 "again, or draw that base as the reference"
