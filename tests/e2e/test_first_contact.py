@@ -275,3 +275,7 @@ def test_what_the_square_leaves_out_is_counted() -> None:
     told = did(TRAIN).err
     assert "1 of 20 pairs have an image smaller than 16 pixels: enlarged" in told
     assert "3 of 20 pairs have an image of which less than half is in the square" in told
+    for command in ("sample", "score", "report"):
+        did(command)
+    page = Path("reports/report.md").read_text()
+    assert "1 pairs have an image that was enlarged; 3 pairs have an image of which less than half" in page

@@ -111,7 +111,7 @@ def build(
         policies={m.name: training.measures(m.name, sources.policies) for m in methods},
         worth=worth,
         n_eff_at=labels.place(worth),
-        warnings=labels.warnings(sources.targets),
+        warnings=[*training.warnings(sources.policies), *labels.warnings(sources.targets)],
         curves=training.curves(methods, sources.logs),
         pictures=pictures,
         judged=judged(primary, config.metric, sources.verdicts, sources.grid),

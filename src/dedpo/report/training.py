@@ -21,6 +21,11 @@ CURVES: Final = {
     "implicit_accuracy": "Implicit accuracy on held-out pairs",
 }
 CURVE_POINTS: Final = 60
+_NOTES: Final = {
+    "skipped_steps": "{skipped_steps} of {steps} training steps were not finite and were skipped",
+    "pairs_enlarged": "{pairs_enlarged} pairs have an image that was enlarged",
+    "pairs_cropped": "{pairs_cropped} pairs have an image of which less than half was trained on",
+}
 
 
 class Line(NamedTuple):
@@ -41,6 +46,17 @@ def measures(method: str, policies: Mapping[Run, Json]) -> dict[str, Estimate]:
         values = [value for run in runs if (value := finite(run)) is not None]
         if values:
             found[measure] = Estimate(*student(np.array(values)), len(values), "seeds")
+    return found
+
+
+def warnings(policies: Mapping[Run, Json]) -> list[str]:
+    """What went wrong on the way, or was trained on squares that are not the images, a line a training."""
+    found = []
+    for (arm, seed), metrics in sorted(policies.items()):
+        counts = {key: int(finite(metrics.get(key)) or 0) for key in (*_NOTES, "steps")}
+        told = [note.format(**counts) for key, note in _NOTES.items() if counts[key]]
+        if told:
+            found.append(f"{arm}, seed {seed}: {'; '.join(told)}")
     return found
 
 
