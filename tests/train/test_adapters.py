@@ -102,6 +102,12 @@ def _saved(base: Path, folder: Path, name: str | None = None) -> Any:
     return pipeline
 
 
+def test_the_same_adapters_are_the_same_file(sd: Path, tmp_path: Path) -> None:
+    for name in ("a", "b", "c", "d", "e", "f", "g", "h"):
+        _saved(sd, tmp_path / name)
+    assert len({(folder / adapter_files.WEIGHTS).read_bytes() for folder in tmp_path.iterdir()}) == 1
+
+
 def test_a_program_that_reads_the_tensors_alone_gives_them_their_whole_strength(sd: Path, tmp_path: Path) -> None:
     """As ComfyUI does, and diffusers did: no metadata, no .alpha tensors, so a scale of 1."""
     expected = _output(_saved(sd, tmp_path).unet)

@@ -203,7 +203,8 @@ def test_killed_while_it_is_taken_up_it_is_taken_up_again(
     assert same(out, tmp_path / "whole")
 
 
-@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2])
 def test_killed_on_the_longer_way_it_still_ends_as_in_one_go(ranks: int, tmp_path: Path) -> None:
     write_tables(tmp_path)
     write_targets(tmp_path, "dedpo")

@@ -75,8 +75,9 @@ def _squared_norm(layer: Any) -> float:
 def save(pipeline: Any, weights: dict[str, Tensor], folder: Path) -> None:
     """Write `pytorch_lora_weights.safetensors` into `folder`, as `load_lora_weights` reads it.
 
-    The scale alpha / rank is folded into the second factors, and the file says alpha = rank: programs that do not read
-    its metadata, and find no .alpha tensors, take a scale of 1 (docs/training.md says which).
+    The scale alpha / rank is folded into the second factors: programs that find neither metadata nor .alpha tensors
+    take a scale of 1 (docs/training.md says which), and safetensors writes metadata in an order that chance decides, so
+    that the same weights would not be the same file.
 
     Args:
         pipeline: of the base; its UNet has the adapters.
@@ -85,13 +86,12 @@ def save(pipeline: Any, weights: dict[str, Tensor], folder: Path) -> None:
     from diffusers.utils import convert_state_dict_to_diffusers
     from peft.utils import get_peft_model_state_dict
 
-    settings = pipeline.unet.peft_config[NAME].to_dict()
-    scale = settings["lora_alpha"] / settings["r"]
+    settings = pipeline.unet.peft_config[NAME]
+    scale = settings.lora_alpha / settings.r
     folded = {name: tensor * scale if ".lora_B." in name else tensor for name, tensor in weights.items()}
     found = get_peft_model_state_dict(pipeline.unet, state_dict=folded, adapter_name=NAME)
     type(pipeline).save_lora_weights(
         folder,
         unet_lora_layers=convert_state_dict_to_diffusers(found),
-        unet_lora_adapter_metadata=settings | {"lora_alpha": settings["r"]},
         safe_serialization=True,
     )
