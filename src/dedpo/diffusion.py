@@ -65,7 +65,7 @@ def load(model: str, place: str, *, variant: str | None = None, vae: str | None 
             requires_safety_checker=False,
             **options,
         )
-    except (AttributeError, OSError, ValueError, SafetensorError, json.JSONDecodeError) as error:
+    except (AttributeError, OSError, ValueError, SafetensorError) as error:
         hint = "" if Path(model).is_dir() and variant is None else _files_of(variant)
         raise UserError(
             f"{place}: {model}: not a diffusers model that can be loaded ({_one_line(error)}){hint}"
@@ -90,7 +90,6 @@ def _variant(model: str, place: str, wanted: str | None) -> str | None:
 
 def _load_adapters(folder: Path, place: str, vae: str | None) -> Any:
     base = adapter_files.read(folder, place)
-    pipeline = None
     for name in base.candidates(folder, place):
         pipeline = load(name, f"{place}: {folder}: its base", variant=base.variant, vae=vae or base.vae)
         # A VAE that was asked for in place of the base's own says nothing about which base it is.

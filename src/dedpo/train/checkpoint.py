@@ -52,11 +52,6 @@ def newest(folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def is_one(path: Path) -> bool:
-    """Whether a file is called as a checkpoint is."""
-    return _NAME.fullmatch(path.name) is not None
-
-
 def save_best(folder: Path, step: int, weights: dict[str, Tensor], former: int | None = None) -> None:
     """Keep the weights with the lowest held-out NLL so far, those after step number `step`, in place of those before.
 
