@@ -76,6 +76,8 @@ clean:
 	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || { \
 	  echo "dedpo needs Python 3.11, 3.12 or 3.13; '$(PYTHON)' is $$("$(PYTHON)" --version 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	@echo "Making the environment in .venv (a few minutes, once)"
+	@# A link would have its packages installed for whoever else uses what it points to, and venv refuses it in other words.
+	@[ ! -L .venv ] || { echo ".venv is a link to $$(readlink .venv): remove it (rm .venv), and make puts an environment of its own there"; exit 2; }
 	@"$(PYTHON)" -m venv .venv || { echo "Python's venv module is missing; on Debian and Ubuntu: apt-get install python3-venv"; exit 2; }
 	@mkdir -p .cache/tmp
 	@TORCH=$$(grep '^torch==' constraints.txt); \

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from starlette.responses import Response
 from dedpo import images, patience, tables
 from dedpo.errors import UserError
 from dedpo.judge import connection, stage, summary
-from dedpo.manifest import read_manifest
+from dedpo.manifest import output_folder, read_manifest
 from dedpo.report.store import read_verdicts
 from dedpo.sections import JudgeConfig
 from dedpo.store import log_folder
@@ -119,6 +120,20 @@ def test_a_judge_that_always_says_first_gives_every_model_half(samples: Path, tm
         for shares in pair["criteria"].values():
             assert shares["win"]["value"] == shares["loss"]["value"] == shares["win_rate"]["value"] == 0.5
             assert shares["shown_first"]["value"] == 1
+
+
+def test_samples_of_a_policy_that_was_trained_again_are_not_judged(samples: Path, tmp_path: Path) -> None:
+    policy = tmp_path / "policy"
+    for weights in ("old", "new"):
+        with output_folder(policy, stage="train", config={}, inputs={}) as partial:
+            (partial / "weights").write_text(weights)
+        if weights == "old":
+            with output_folder(tmp_path / "samples", stage="sample", config={}, inputs={"model x": policy}) as partial:
+                shutil.copytree(samples, partial, dirs_exist_ok=True)
+    with scripted(lambda *_: says("tie")) as (url, bodies):
+        with pytest.raises(UserError, match=r"samples: made from another 'model x' than .*; run 'dedpo sample' again"):
+            stage.run(settings(url), models=MODELS, samples=tmp_path / "samples", out=tmp_path / "verdicts")
+        assert not bodies
 
 
 def test_fewer_prompts_are_a_seeded_draw(samples: Path, tmp_path: Path) -> None:

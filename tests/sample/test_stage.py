@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,6 +83,24 @@ def test_a_finished_shard_is_kept(
     assert loaded[3:] == [models["dedpo-0"]]
     assert (tmp_path / "samples/samples-reference.parquet").stat().st_mtime == 1
     assert tables.read(tmp_path / "samples", tables.SAMPLES).num_rows == 18
+
+
+def test_running_out_of_memory_names_what_helps_there_and_keeps_finished_models(
+    models: dict[str, str], config: SampleConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = sampler.sample
+
+    def full(pipeline: Any, *rest: Any) -> Any:
+        if pipeline.name_or_path == models["sft-0"]:
+            torch.empty(1 << 50)
+        return draw(pipeline, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sampler, "sample", full)
+        with pytest.raises(UserError, match=r"^sample: 16 pictures at a time: out of memory; set sample.prec"):
+            stage.run(config, models=models, out=tmp_path / "samples")
+    assert not (tmp_path / "samples").exists()
+    assert stage.run(config, models=models, out=tmp_path / "samples")["carried_over"] == 3 * 2
 
 
 @pytest.fixture

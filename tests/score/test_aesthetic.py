@@ -56,6 +56,16 @@ def test_the_head_is_one_linear_map_and_drops_nothing(published: Path) -> None:
     np.testing.assert_allclose(values.numpy(), images.double().numpy() @ row + offset, atol=1e-5)
 
 
+def test_embeddings_of_another_width_are_refused_by_what_to_name(tmp_path: Path, published: Path) -> None:
+    tiny.write(tmp_path / "clip")
+    config = ScoreConfig(
+        metrics=["aesthetic"], device="cpu", aesthetic_model=str(tmp_path / "clip"), aesthetic_head=str(published)
+    )
+    (model,) = plan.models(config)
+    with pytest.raises(UserError, match=r"^score.aesthetic_model: .*clip: its embeddings have \d+ numbers.*768.*ViT-L"):
+        LocalScorer(config, model, ["aesthetic"], [])
+
+
 def test_safetensors_need_no_checksum(tmp_path: Path, published: Path) -> None:
     save_file(state(), tmp_path / "head.safetensors")
     head = aesthetic.load(str(tmp_path / "head.safetensors"), "place")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from PIL import Image
 
 from dedpo import images, tables
@@ -286,6 +287,43 @@ def test_other_weights_under_the_same_name_score_all(samples: Path, tmp_path: Pa
         assert found["measured"] == 2 * len(ASKED)
     slower = config.model_copy(update={"batch_size": 3, "concurrency": 1})
     assert stage.run(slower, samples=samples, out=tmp_path / "scores")["measured"] == 0
+
+
+def test_the_summary_says_by_which_weights_each_metric_was_measured(samples: Path, tmp_path: Path) -> None:
+    one = str(tmp_path / "one")
+    for name, scale in (("one", 1.0), ("two", 2.0)):
+        tiny.write(tmp_path / name, log_scale=scale)
+    config = ScoreConfig(
+        metrics=["clipscore", "pickscore"], clipscore_model=one, pickscore_model=one, pickscore_processor=one
+    )
+    before = stage.run(config, samples=samples, out=tmp_path / "scores")["measured_by"]
+    other = config.model_copy(update={"pickscore_model": str(tmp_path / "two")})
+    after = stage.run(other, samples=samples, out=tmp_path / "scores")["measured_by"]
+    assert set(before) == {"clipscore", "pickscore"}
+    assert after["clipscore"] == before["clipscore"]
+    assert after["pickscore"] != before["pickscore"]
+    assert json.loads((tmp_path / "scores/summary.json").read_text())["measured_by"] == after
+
+
+def test_running_out_of_memory_says_what_to_lower_and_keeps_what_was_scored(
+    samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = ScoreConfig(metrics=["clipscore"], clipscore_model=CLIP, batch_size=9)
+    calls = counted(monkeypatch)
+    score = LocalScorer.score
+
+    def full(self: LocalScorer, pictures: Any, prompts: Any) -> Any:
+        if len(calls) == 2:
+            torch.empty(1 << 50)
+        return score(self, pictures, prompts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalScorer, "score", full)
+        with pytest.raises(UserError, match=r"^score: 9 pictures at a time .*out of memory; lower score.batch_size"):
+            stage.run(config, samples=samples, out=tmp_path / "scores")
+    assert not (tmp_path / "scores").exists()
+    found = stage.run(config, samples=samples, out=tmp_path / "scores")
+    assert found["carried_over"] == sum(calls[:2])
 
 
 def test_an_oracle_that_the_settings_name_is_known_by_its_address(url: str, samples: Path, tmp_path: Path) -> None:

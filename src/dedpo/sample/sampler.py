@@ -62,6 +62,11 @@ def load(model: str, place: str, device: torch.device, *, variant: str | None = 
     return pipeline.to(device)
 
 
+def group_size(config: SampleConfig, device: torch.device) -> int:
+    """How many pictures are drawn together."""
+    return CPU_BATCH if device.type == "cpu" else config.batch_size
+
+
 def sample(pipeline: Any, requests: Sequence[Request], config: SampleConfig, side: int) -> Iterator[NDArray[np.uint8]]:
     """Yield one picture a request, in order; uint8 (side, side, 3).
 
@@ -79,7 +84,7 @@ def sample(pipeline: Any, requests: Sequence[Request], config: SampleConfig, sid
     latent_side = side // pipeline.vae_scale_factor
     shape = (pipeline.unet.config.in_channels, latent_side, latent_side)
     device = pipeline.unet.device
-    size = CPU_BATCH if device.type == "cpu" else config.batch_size
+    size = group_size(config, device)
     encoded: dict[str, Mapping[str, Tensor]] = {}
     for start in range(0, len(requests), size):
         batch = requests[start : start + size]

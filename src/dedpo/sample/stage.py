@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dedpo.sample.sampler import Request
 
 REFERENCE = "reference"
-MEMORY_REMEDY = "lower sample.batch_size, or set sample.precision=bf16; finished models stay"
+BF16 = "sample.precision=bf16; finished models stay"
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -187,7 +187,10 @@ def _sample_models(
                 if len(sides) > 1:
                     raise UserError(_unequal(sides))
                 try:
-                    with memory_errors(f"sample: {config.batch_size} pictures at a time", MEMORY_REMEDY):
+                    many = sampler.group_size(config, device)
+                    # A CPU's group is fixed, so that its pictures are the same on every one.
+                    remedy = f"set {BF16}" if device.type == "cpu" else f"lower sample.batch_size, or set {BF16}"
+                    with memory_errors(f"sample: {many} pictures at a time", remedy):
                         pictures |= _pictures(name, missing, sampler.sample(pipeline, missing, config, side), advance)
                 except sampler.NotFiniteError as error:
                     raise UserError(f"{place} ({models[name]}): {error}{_why(name, pipeline)}") from None
