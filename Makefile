@@ -35,7 +35,7 @@ test-slow: .venv/installed
 	$(HERE) OMP_NUM_THREADS=1 pytest -m slow --ignore tests/story
 
 # What is reckoned in floating point, with the instructions of older processors and with other numbers of threads.
-NUMERIC := tests/train tests/stats tests/targets tests/sample tests/score tests/test_clip.py tests/test_diffusion.py
+NUMERIC := tests/train tests/stats tests/targets tests/sample tests/score tests/vision/test_clip.py tests/vision/test_diffusion.py
 test-machines: .venv/installed
 	$(HERE) OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 OPENBLAS_CORETYPE=Nehalem \
 	  pytest -n 2 --dist worksteal -m "not slow" $(NUMERIC)

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import data_inputs as inputs
 
-from dedpo import hashes
+from dedpo.outputs import hashes
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "RESULTS.md"

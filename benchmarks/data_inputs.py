@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from dedpo import tables
-from dedpo.manifest import output_folder
+from dedpo.contract import tables
+from dedpo.outputs.manifest import output_folder
 
 SIDE = 64
 COMMENT = 4000

@@ -37,7 +37,7 @@ from train_gpu import CASES, encoding
 from train_loops import minimal, naive, trainer
 from train_models import SD15, SDXL, TINY, bench
 
-from dedpo.sections import TrainConfig
+from dedpo.contract.sections import TrainConfig
 
 RESULTS = Path(__file__).resolve().parent / "RESULTS.md"
 GOALS = {"ratio_cached": 1.25, "ratio_shared_reference": 1.70, "overhead_minimal_loop": 1.05}

@@ -27,7 +27,7 @@ from torch.profiler import ProfilerActivity, profile
 from train_loops import naive, trainer
 from train_models import SD15, SDXL, TINY, TOKENS, Shape, bench
 
-from dedpo.sections import LoraConfig, TrainConfig
+from dedpo.contract.sections import LoraConfig, TrainConfig
 from dedpo.train.encoding import Encoder
 
 PEAK_FLOPS = 790e12

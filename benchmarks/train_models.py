@@ -14,7 +14,7 @@ from diffusers.utils import logging
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from dedpo.sections import TrainConfig
+from dedpo.contract.sections import TrainConfig
 from dedpo.train.backbone import Conditioning
 from dedpo.train.cache import Cache
 from dedpo.train.cache_entry import Entry, Index

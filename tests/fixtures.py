@@ -8,11 +8,12 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from dedpo import images, tables
-from dedpo.hashes import RUN
+from dedpo.contract import tables
+from dedpo.contract.sections import Arm, TargetsConfig
+from dedpo.outputs.hashes import RUN
 from dedpo.rng import generator
-from dedpo.sections import Arm, TargetsConfig
 from dedpo.targets import stage as targets
+from dedpo.vision import images
 from dedpo.world.annotators import biased_vlm
 from dedpo.world.oracle import human_preferences
 from dedpo.world.prompts import prompts_of

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from dedpo import disk, tables
-from dedpo.manifest import output_folder, write_json
-from dedpo.set_aside import write_csv
-from dedpo.store import Log, Store
+from dedpo import disk
+from dedpo.asking.answers import Log, Store
+from dedpo.contract import tables
+from dedpo.outputs.manifest import output_folder, write_json
+from dedpo.tabular.rejected import write_csv
 from dedpo.train import cache_entry
 from tests.disk_calls import calls, in_order  # noqa: F401 (a fixture)
 

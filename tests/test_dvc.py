@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).parent.parent
 STAGE = """
 import sys
 from pathlib import Path
-from dedpo.manifest import output_folder
+from dedpo.outputs.manifest import output_folder
 name, *inputs = sys.argv[1:]
 with Path("ran.txt").open("a") as file:
     file.write(f"{name} ")

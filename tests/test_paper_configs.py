@@ -11,8 +11,8 @@ import pytest
 import yaml
 from accelerate.state import AcceleratorState
 
-from dedpo import config
-from dedpo.sections import TrainConfig
+from dedpo.contract import config
+from dedpo.contract.sections import TrainConfig
 from dedpo.train import stage
 from tests.fixtures import write_tables, write_targets
 from tests.train.tiny import SIDE, tiny_sd, tiny_sdxl

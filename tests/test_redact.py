@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dedpo import manifest, redact
+from dedpo import redact
 from dedpo.errors import UserError, excerpt
+from dedpo.outputs import manifest
 
 KEY = "sk-Marked+/0123 4567"[:15].replace(" ", "x") + "-marked"
 PASSWORD = "pä$$'w\"&rd!"

@@ -102,7 +102,7 @@ def marked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_argument_of_a_command_shows_a_password(name: str, marked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # It imports torch in a process of its own, each time.
-    monkeypatch.setattr("dedpo.ops.doctor._torch", lambda: iter(()))
+    monkeypatch.setattr("dedpo.cli.machine._torch", lambda: iter(()))
     for arguments in _calls(name):
         told = _run(arguments)
         assert MARK not in told, (arguments, told)
@@ -126,7 +126,7 @@ def test_our_own_faults_show_none_either(
         logging.getLogger("x").warning("before it fails: %s", KEY)
         raise RuntimeError(f"Illegal header value {f'Bearer {KEY}'.encode()!r}")
 
-    monkeypatch.setattr("dedpo.config.load", broken)
+    monkeypatch.setattr("dedpo.contract.config.load", broken)
     told = _run(["config", *verbose])
     assert "internal error: RuntimeError: Illegal header value b'Bearer [key]'" in told
     assert ("Traceback" in told) == bool(verbose)
@@ -139,7 +139,7 @@ def test_a_file_is_named_for_people_by_one_writer() -> None:
     source = Path(redact.__file__).parent
     # What they write is a fixed text, numbers alone, or for a program of ours.
     allowed = {
-        "disk.py", "locks.py", "human/project_store.py", "world/pairs.py", "train/record.py",
+        "disk.py", "outputs/locks.py", "human/project_files.py", "world/pairs.py", "train/record.py",
     }  # fmt: skip
     found = {
         p.relative_to(source).as_posix()

@@ -38,8 +38,8 @@ def bias(
     from pathlib import Path
 
     from dedpo.bias import stage
-    from dedpo.ops import component
-    from dedpo.sections import BiasConfig
+    from dedpo.contract.sections import BiasConfig
+    from dedpo.kubeflow import component
 
     with component.reported():
         found = stage.run(

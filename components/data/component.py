@@ -38,11 +38,11 @@ def import_pairs(
     """
     from pathlib import Path
 
+    from dedpo.contract.sections import DataConfig
     from dedpo.data import stage
+    from dedpo.kubeflow import component
+    from dedpo.kubeflow import source as places
     from dedpo.label.stage import shards
-    from dedpo.ops import component
-    from dedpo.ops import source as places
-    from dedpo.sections import DataConfig
 
     with component.reported():
         place = places.locate(Path(source.path), prompts)
@@ -83,10 +83,10 @@ def prepare(
     """
     from pathlib import Path
 
+    from dedpo.contract.sections import DataConfig
     from dedpo.data import stage
     from dedpo.human import stage as human
-    from dedpo.ops import component
-    from dedpo.sections import DataConfig
+    from dedpo.kubeflow import component
 
     with component.reported():
         config = component.section(DataConfig, settings)

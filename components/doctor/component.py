@@ -118,7 +118,7 @@ def doctor(
         report: The section 'report' as JSON.
         promote: The section 'promote' as JSON.
     """
-    from dedpo.ops import component, preflight
+    from dedpo.kubeflow import component, preflight
 
     with component.reported():
         plan = preflight.check(

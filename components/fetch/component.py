@@ -21,8 +21,8 @@ def fetch(source: str, origin: str, commit: str, folder: Output[Dataset]) -> str
     """
     from pathlib import Path
 
-    from dedpo.ops import component
-    from dedpo.ops import source as places
+    from dedpo.kubeflow import component
+    from dedpo.kubeflow import source as places
     from dedpo.redact import without_userinfo
 
     with component.reported():
@@ -34,7 +34,7 @@ def fetch(source: str, origin: str, commit: str, folder: Output[Dataset]) -> str
 
             write_pairs(places.world(source), out=Path(folder.path))
         else:
-            from dedpo.data.pull import pull
+            from dedpo.lineage.pull import pull
 
             pull(places.pinned(source, commit), Path(folder.path))
         component.describe(folder, source=without_userinfo(source), data_revision=commit)

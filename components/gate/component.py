@@ -19,9 +19,9 @@ def gate(bias: Input[Artifact], labels: Input[Dataset], settings: str, page: Out
     """
     from pathlib import Path
 
-    from dedpo.ops import component
-    from dedpo.ops import gate as ops
-    from dedpo.sections import GateConfig
+    from dedpo.contract.sections import GateConfig
+    from dedpo.decide import gate as ops
+    from dedpo.kubeflow import component
 
     with component.reported():
         config = component.section(GateConfig, settings)

@@ -29,9 +29,9 @@ def judge(
     """
     from pathlib import Path
 
+    from dedpo.contract.sections import JudgeConfig
     from dedpo.judge import comparisons, stage
-    from dedpo.ops import component
-    from dedpo.sections import JudgeConfig
+    from dedpo.kubeflow import component
 
     with component.reported():
         config = component.section(JudgeConfig, settings)

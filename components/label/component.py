@@ -20,9 +20,9 @@ def label(pairs: Input[Dataset], shards: list[str], labelling: str, settings: st
     from contextlib import nullcontext
     from pathlib import Path
 
+    from dedpo.contract.sections import LabelConfig
+    from dedpo.kubeflow import component
     from dedpo.label import server, stage
-    from dedpo.ops import component
-    from dedpo.sections import LabelConfig
 
     with component.reported():
         if labelling == "given":
@@ -63,9 +63,9 @@ def merge_labels(
     """
     from pathlib import Path
 
+    from dedpo.contract.sections import LabelConfig
+    from dedpo.kubeflow import component
     from dedpo.label import stage
-    from dedpo.ops import component
-    from dedpo.sections import LabelConfig
 
     with component.reported():
         if labelling == "given":
@@ -89,7 +89,7 @@ def labels_given(labels: str, note: Output[Dataset]) -> str:
     Returns:
         Output: That URI, or the note's.
     """
-    from dedpo.ops import component
+    from dedpo.kubeflow import component
 
     component.note(note.path, "No labels were given.")
     return labels or note.uri

@@ -18,7 +18,7 @@ def finish(run_id: str, primary: str, promoted: bool):
         primary: The arm that the decision is about.
         promoted: Whether its policy is promoted.
     """
-    from dedpo.ops import notify as ops
+    from dedpo.kubeflow import notify as ops
 
     ops.finish(run_id, primary=primary, promoted=promoted)
 
@@ -31,8 +31,8 @@ def notify(run_id: str, status: PipelineTaskFinalStatus):
         run_id: The run's id, by which `finish` has left its mark.
         status: What Kubeflow says of the stages: the run's name, and a state that tells nothing of success.
     """
-    from dedpo.ops import component
-    from dedpo.ops import notify as ops
+    from dedpo.kubeflow import component
+    from dedpo.kubeflow import notify as ops
 
     ops.run(run=status.pipeline_job_resource_name, run_id=run_id, state=status.state, message=status.error_message)
     component.prune()

@@ -32,8 +32,9 @@ def promote(
     """
     from pathlib import Path
 
-    from dedpo.ops import component, promotion
-    from dedpo.sections import PromoteConfig
+    from dedpo.contract.sections import PromoteConfig
+    from dedpo.decide import promotion
+    from dedpo.kubeflow import component
 
     with component.reported():
         policy = component.records(records)[f"policies/{seed}/{primary}"]

@@ -45,9 +45,9 @@ def report(
     """
     from pathlib import Path
 
-    from dedpo.ops import component
+    from dedpo.contract.sections import ReportConfig
+    from dedpo.kubeflow import component
     from dedpo.report import stage
-    from dedpo.sections import ReportConfig
 
     with component.reported():
         work = component.lay_out(component.records(records) | {f"targets/{seed}": targets.path})

@@ -19,9 +19,9 @@ def sample(policies: Input[list[Model]], prompts: Input[Artifact], base: str, se
     """
     from pathlib import Path
 
-    from dedpo.ops import component
+    from dedpo.contract.sections import SampleConfig
+    from dedpo.kubeflow import component
     from dedpo.sample import stage
-    from dedpo.sections import SampleConfig
 
     with component.reported():
         config = component.section(SampleConfig, settings).model_copy(update={"prompts": prompts.path})

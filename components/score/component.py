@@ -19,9 +19,9 @@ def score(samples: Input[Dataset], max_pixels: int, settings: str, scores: Outpu
     """
     from pathlib import Path
 
-    from dedpo.ops import component
+    from dedpo.contract.sections import ScoreConfig
+    from dedpo.kubeflow import component
     from dedpo.score import stage
-    from dedpo.sections import ScoreConfig
 
     with component.reported():
         config = component.section(ScoreConfig, settings)

@@ -31,8 +31,8 @@ def targets(
     """
     from pathlib import Path
 
-    from dedpo.ops import component
-    from dedpo.sections import TargetsConfig
+    from dedpo.contract.sections import TargetsConfig
+    from dedpo.kubeflow import component
     from dedpo.targets import stage
 
     with component.reported():

@@ -39,8 +39,8 @@ def train(
     """
     from pathlib import Path
 
-    from dedpo.ops import component
-    from dedpo.sections import TrainConfig
+    from dedpo.contract.sections import TrainConfig
+    from dedpo.kubeflow import component
     from dedpo.train import stage
 
     with component.reported():

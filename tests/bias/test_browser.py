@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from dedpo.bias import stage
-from dedpo.sections import BiasConfig
+from dedpo.contract.sections import BiasConfig
 from dedpo.world.annotators import biased_vlm
 from tests.bias import world_tables
 

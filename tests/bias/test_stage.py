@@ -16,10 +16,10 @@ import pytest
 from evidently.ui.workspace import Workspace
 
 from components.bias.component import bias
-from dedpo import tables
 from dedpo.bias import stage
+from dedpo.contract import tables
+from dedpo.contract.sections import BiasConfig
 from dedpo.errors import UserError
-from dedpo.sections import BiasConfig
 from dedpo.world.annotators import biased_vlm, random_flips
 from dedpo.world.render import SIZE
 from tests.bias import world_tables

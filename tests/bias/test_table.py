@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from dedpo.bias import stage
+from dedpo.contract.sections import BiasConfig
 from dedpo.errors import UserError
-from dedpo.sections import BiasConfig
 
 PANDALM = Path(__file__).parents[3] / "shared" / "data" / "pandalm_preferences.csv"
 

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from dedpo import images, tables
+from dedpo.contract import tables
+from dedpo.vision import images
 from dedpo.world.annotators import Annotator
 from dedpo.world.oracle import human_preferences
 from dedpo.world.prompts import prompts_of

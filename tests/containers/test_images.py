@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from dedpo.sections import BiasConfig
+from dedpo.contract.sections import BiasConfig
 from tests.containers.engine import Engine
 from tests.containers.images import REPOSITORY, RESTRICTED, build, inspected, ran
 

@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from dedpo import covariates, images, tables
-from dedpo.data import feature_stage, features, stage, store
+from dedpo.contract import tables
+from dedpo.contract.sections import DataConfig
+from dedpo.data import feature_stage, features, imported, stage
 from dedpo.errors import UserError
-from dedpo.manifest import read_manifest
-from dedpo.sections import DataConfig
+from dedpo.outputs.manifest import read_manifest
+from dedpo.vision import covariates, images
 from tests import tiny_clip as tiny
 from tests.fixtures import write_tables
 
@@ -167,7 +168,7 @@ def test_only_rated_pairs_are_measured(data: Path, tmp_path: Path):
 def test_similarity_and_embeddings_are_clips(data: Path, clip: Path, tmp_path: Path):
     import torch
 
-    from dedpo.clip import load
+    from dedpo.vision.clip import load
 
     values, facts = rows(data, tmp_path / "out", clip_model=str(clip))
     assert facts["names"][4:6] == ["similarity", "embedding 1"]
@@ -227,7 +228,8 @@ def test_hostile_prompts_reach_the_json_only(data: Path, tmp_path: Path):
 
 def test_without_a_model_torch_stays_unimported(data: Path, tmp_path: Path):
     script = (
-        "import sys\nfrom pathlib import Path\nfrom dedpo.data import stage\nfrom dedpo.sections import DataConfig\n"
+        "import sys\nfrom pathlib import Path\nfrom dedpo.data import stage\n"
+        "from dedpo.contract.sections import DataConfig\n"
         f"stage.features(DataConfig(), data=Path({str(data)!r}), out=Path({str(tmp_path / 'out')!r}))\n"
         "print([m for m in ('torch', 'transformers', 'scipy') if m in sys.modules])"
     )
@@ -305,11 +307,11 @@ def test_a_twosomes_order_does_not_depend_on_which_image_is_image_0(data: Path):
     pairs[0]["image_1"] = pairs[0]["image_0"]
     rewrite(data, pairs)
     ids = pa.chunked_array([[p["pair_id"] for p in pairs]])
-    (before,) = store.twosomes(data / "pairs", ids, 100)
+    (before,) = imported.twosomes(data / "pairs", ids, 100)
     for pair in pairs:
         pair["image_0"], pair["image_1"] = pair["image_1"], pair["image_0"]
     rewrite(data, pairs)
-    (after,) = store.twosomes(data / "pairs", ids, 100)
+    (after,) = imported.twosomes(data / "pairs", ids, 100)
     assert [t.images for t in before] == [t.images for t in after]
     assert [t.sign for t in before] == [-t.sign for t in after]
     assert before[0].sign == 0, "one file twice"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dedpo import tables
+from dedpo.contract import tables
 from dedpo.data import rounds
 from dedpo.data.rounds import Round, together
 from dedpo.errors import UserError

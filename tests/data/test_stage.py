@@ -10,11 +10,12 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from dedpo import images, tables
+from dedpo.contract import tables
+from dedpo.contract.sections import DataConfig
 from dedpo.data import splits, stage
 from dedpo.errors import UserError
-from dedpo.manifest import read_manifest
-from dedpo.sections import DataConfig
+from dedpo.outputs.manifest import read_manifest
+from dedpo.vision import images
 
 COLUMNS = ["prompt", "image_0", "image_1", "preference", "rater", "group"]
 

@@ -17,8 +17,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from dedpo import images, tables
 from dedpo.cli import main
+from dedpo.contract import tables
+from dedpo.vision import images
 from tests.fixtures import write_tables, write_targets
 from tests.train.tiny import tiny_sd, tiny_sdxl
 

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from dedpo import tables
+from dedpo.contract import tables
 from dedpo.human.export import Answer
 from dedpo.human.merging import accept, between_people, joined
 

@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from dedpo import tables
+from dedpo.contract import tables
+from dedpo.contract.sections import SelectConfig
 from dedpo.data import rounds
 from dedpo.errors import UserError
-from dedpo.human import export, stage, store
-from dedpo.manifest import output_folder, write_json
-from dedpo.sections import SelectConfig
+from dedpo.human import export, folders, stage
+from dedpo.outputs.manifest import output_folder, write_json
 
 IDS = [f"{i:024x}" for i in range(2000)]
 
@@ -61,7 +61,7 @@ def seen(root: Path) -> tuple[list[rounds.Round], np.ndarray, np.ndarray]:
     imported = root / "imported.parquet"
     tables.write(tables.RATINGS.schema.empty_table(), tables.RATINGS, imported)
     stage.ratings(imported=imported, human=root / "human", out=root / "joined")
-    rated = store.read_ratings(root / "joined/ratings.parquet").column("pair_id").combine_chunks().cast(pa.string())
+    rated = folders.read_ratings(root / "joined/ratings.parquet").column("pair_id").combine_chunks().cast(pa.string())
     found = [
         rounds.read(name, folder, pa.array(IDS), rated, root / "joined/ratings.parquet")
         for name, folder in rounds.answered(root / "human/rounds").items()
@@ -223,7 +223,7 @@ def test_a_replacement_that_was_cut_short_is_finished_by_the_next(tmp_path, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "withdraw", killed)
+        patch.setattr(folders, "withdraw", killed)
         with pytest.raises(KeyboardInterrupt):
             merge(tmp_path, changed, latest=True)
     merge(tmp_path, changed, latest=True)

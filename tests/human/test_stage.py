@@ -20,11 +20,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from dedpo import origin, tables
+from dedpo.contract import tables
+from dedpo.contract.sections import DataConfig, SelectConfig, TargetsConfig
 from dedpo.data import stage as data
 from dedpo.errors import UserError
 from dedpo.human import stage
-from dedpo.sections import DataConfig, SelectConfig, TargetsConfig
+from dedpo.outputs import origin
 from dedpo.targets import stage as targets
 from tests.fixtures import write_tables
 
@@ -549,8 +550,8 @@ def test_over_many_rounds_the_targets_correction_is_right_on_average_and_pooling
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from dedpo import tables
-from dedpo.human import project_store, stage, store
+from dedpo.contract import tables
+from dedpo.human import folders, project_files, stage
 work, what, after = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 count = 0
 def dying(function):

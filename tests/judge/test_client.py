@@ -10,12 +10,12 @@ import pytest
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 
-from dedpo import patience
+from dedpo.asking import patience
+from dedpo.contract.sections import JudgeConfig
 from dedpo.errors import UserError
 from dedpo.judge import client, connection, templates
 from dedpo.judge.client import Client, Reply
 from dedpo.judge.endpoint import GOOGLE, base_url
-from dedpo.sections import JudgeConfig
 from dedpo.world.serve import listening
 from tests.judge.server import (
     KEY,

@@ -4,11 +4,11 @@ from collections import Counter
 
 import pytest
 
+from dedpo.contract.sections import JudgeConfig
 from dedpo.errors import UserError
 from dedpo.judge import cost
 from dedpo.judge.comparisons import Comparison, against, choose, winner
 from dedpo.judge.summary import shares
-from dedpo.sections import JudgeConfig
 
 MODELS = [("dpo-0", "tuned-0"), ("reference", "tuned-0")]
 

@@ -14,12 +14,13 @@ import pyarrow as pa
 import pytest
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
-from dedpo import patience, tables
-from dedpo.config import Config
+from dedpo.asking import patience
+from dedpo.contract import tables
+from dedpo.contract.config import Config
+from dedpo.contract.sections import JudgeConfig
 from dedpo.errors import UserError
 from dedpo.judge import connection, probe, stage
-from dedpo.ops import reach
-from dedpo.sections import JudgeConfig
+from dedpo.kubeflow import endpoint_checks
 from tests.judge.dialects import (
     Behaviour,
     at_times,
@@ -483,11 +484,11 @@ def test_one_line_says_what_to_do_at_the_first_question(
     assert len(judged.bodies) == (2 if name in ("Gemini 3, nameless", "no wording known") else 1)
 
 
-def found(server: Server, *behaviours: Behaviour, **changes: Any) -> reach.Finding:
+def found(server: Server, *behaviours: Behaviour, **changes: Any) -> endpoint_checks.Finding:
     """What doctor and preflight say."""
     server.restart(behaviours)
     settings = JudgeConfig(**{"base_url": server.url, "model": "judge-1", "max_wait": 60} | changes)
-    return reach.judgement(Config(judge=settings))
+    return endpoint_checks.judgement(Config(judge=settings))
 
 
 @pytest.mark.parametrize("name", ADAPTED)

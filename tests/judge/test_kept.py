@@ -11,9 +11,10 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from dedpo import images, tables
+from dedpo.asking.answers import log_folder
+from dedpo.contract import tables
 from dedpo.judge import stage, templates
-from dedpo.store import log_folder
+from dedpo.vision import images
 from dedpo.world.render import Images, render
 from tests.fixtures import content
 from tests.judge.server import opinion, scripted, writes

@@ -21,13 +21,15 @@ import pytest
 from PIL import Image
 from starlette.responses import Response
 
-from dedpo import images, patience, tables
+from dedpo.asking import patience
+from dedpo.asking.answers import log_folder
+from dedpo.contract import tables
+from dedpo.contract.sections import JudgeConfig
 from dedpo.errors import UserError
 from dedpo.judge import connection, stage, summary
-from dedpo.manifest import output_folder, read_manifest
-from dedpo.report.store import read_verdicts
-from dedpo.sections import JudgeConfig
-from dedpo.store import log_folder
+from dedpo.outputs.manifest import output_folder, read_manifest
+from dedpo.report.reading import read_verdicts
+from dedpo.vision import images
 from dedpo.world import judges, prompts
 from dedpo.world.render import Images, render
 from dedpo.world.serve import listening
@@ -149,8 +151,8 @@ def test_fewer_prompts_are_a_seeded_draw(samples: Path, tmp_path: Path) -> None:
 RUN = """
 import sys
 from pathlib import Path
-from dedpo.sections import JudgeConfig
-from dedpo import patience
+from dedpo.asking import patience
+from dedpo.contract.sections import JudgeConfig
 from dedpo.judge import connection, stage
 connection.FIRST_PAUSE = patience.FIRST_PAUSE = 0.01
 models = [("dpo_human-0", "dedpo_tuned-0"), ("reference", "dedpo_tuned-0")]

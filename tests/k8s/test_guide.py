@@ -18,7 +18,7 @@ import yaml
 from typer.testing import CliRunner
 
 from dedpo.cli import app
-from dedpo.ops import preflight, submit
+from dedpo.kubeflow import preflight, submit
 from tests.fixtures import BASE
 from tests.k8s import objects
 from tests.k8s.kubectl import FOLDERS, REPOSITORY, render

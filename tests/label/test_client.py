@@ -14,10 +14,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from dedpo.contract.sections import LabelConfig
 from dedpo.errors import UserError
 from dedpo.label.client import Client, Reply
 from dedpo.label.templates import messages, template
-from dedpo.sections import LabelConfig
 from dedpo.world.serve import listening
 
 QUESTION = template("pairwise-v1")

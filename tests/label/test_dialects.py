@@ -12,7 +12,8 @@ import pyarrow as pa
 import pytest
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
-from dedpo import patience, tables
+from dedpo.asking import patience
+from dedpo.contract import tables
 from dedpo.errors import UserError
 from dedpo.label import stage
 from tests.label import dialects as spoken

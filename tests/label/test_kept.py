@@ -15,10 +15,10 @@ import pyarrow as pa
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from dedpo import tables
+from dedpo.asking.answers import log_folder
+from dedpo.contract import tables
 from dedpo.errors import UserError
 from dedpo.label import stage, templates
-from dedpo.store import log_folder
 from tests.label.test_stage import (  # noqa: F401
     Answer,
     _environment,

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.responses import JSONResponse, Response
 
-from dedpo import tables
+from dedpo.contract import tables
 from dedpo.errors import UserError
 from dedpo.label import stage
-from dedpo.manifest import fingerprint, read_manifest
+from dedpo.outputs.manifest import fingerprint, read_manifest
 from dedpo.world.serve import listening
 from dedpo.world.server import app
 from tests.label.test_stage import N, drawn, looks, png, says, scripted, settings

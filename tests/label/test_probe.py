@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from starlette.responses import Response
 
-from dedpo.config import Config
+from dedpo.cli import machine
+from dedpo.contract.config import Config
+from dedpo.contract.sections import JudgeConfig, LabelConfig
 from dedpo.errors import UserError
 from dedpo.label import probe
-from dedpo.ops import doctor
-from dedpo.sections import JudgeConfig, LabelConfig
 from tests.label import dialects as spoken
 from tests.label.dialects import Body, Server, error, says, speaking
 
@@ -88,11 +88,11 @@ def test_doctor_shows_it_in_a_line() -> None:
     ):
         with speaking(server) as (url, seen):
             config = Config(label=LabelConfig(**settings | {"base_url": url}), judge=JudgeConfig(model=None))
-            found = {finding.what: finding for finding in doctor._endpoints(config)}
+            found = {finding.what: finding for finding in machine._endpoints(config)}
         assert found["annotator's answer"].state == state
         assert shown in found["annotator's answer"].detail
         assert sum(status < 400 for _, status in seen) <= 1
-    found = {finding.what: finding for finding in doctor._endpoints(Config(judge=JudgeConfig(model=None)))}
+    found = {finding.what: finding for finding in machine._endpoints(Config(judge=JudgeConfig(model=None)))}
     assert "annotator's answer" not in found
 
 
@@ -108,7 +108,7 @@ def test_doctor_names_a_key_that_no_header_carries(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("OPENAI_API_KEY", "sk-a-long-one-1\nsk-another-2")
     with speaking(spoken.openai) as (url, seen):
         config = Config(label=LabelConfig(base_url=url), judge=JudgeConfig(model=None))
-        found = {finding.what: finding for finding in doctor._endpoints(config)}
+        found = {finding.what: finding for finding in machine._endpoints(config)}
     assert found["annotator"].detail == "$OPENAI_API_KEY: holds characters that a key cannot have; copy it again"
     assert seen == []
 

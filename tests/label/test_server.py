@@ -13,10 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from dedpo.contract.sections import LabelConfig
 from dedpo.errors import UserError
 from dedpo.label import server, stage
-from dedpo.manifest import read_manifest
-from dedpo.sections import LabelConfig
+from dedpo.outputs.manifest import read_manifest
 from tests.label.test_stage import N
 from tests.label.test_stage import pairs as pairs
 

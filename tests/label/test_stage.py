@@ -23,12 +23,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from dedpo import images, tables
+from dedpo.asking.answers import log_folder
+from dedpo.contract import tables
+from dedpo.contract.sections import LabelConfig
 from dedpo.errors import UserError
 from dedpo.label import stage
-from dedpo.manifest import read_manifest
-from dedpo.sections import LabelConfig
-from dedpo.store import log_folder
+from dedpo.outputs.manifest import read_manifest
+from dedpo.vision import images
 from dedpo.world import prompts
 from dedpo.world.annotators import biased_vlm
 from dedpo.world.render import Images, render
@@ -176,7 +177,7 @@ RUN = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
-from dedpo.sections import LabelConfig
+from dedpo.contract.sections import LabelConfig
 from dedpo.label import stage
 config = LabelConfig(model="biased-vlm", concurrency=2)
 stage.run(config, pairs=Path(sys.argv[1]), out=Path(sys.argv[2]))

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from dedpo.errors import UserError
-from dedpo.images import data_url
 from dedpo.label.templates import messages, template
+from dedpo.vision.images import data_url
 
 
 @pytest.mark.parametrize(

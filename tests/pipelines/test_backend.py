@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from kfp import compiler, dsl
 
-from dedpo.ops import gpus, notify, request
+from dedpo.kubeflow import gpus, notify, request
 from pipelines import dedpo
 from tests.pipelines.driver import Call, Cluster, Ending, PodGone, TaskFailed
 

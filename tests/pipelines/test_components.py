@@ -13,34 +13,34 @@ from kfp.dsl.base_component import BaseComponent
 
 import dedpo.bias.stage
 import dedpo.data.stage
+import dedpo.decide.gate
+import dedpo.decide.promotion
 import dedpo.judge.stage
+import dedpo.kubeflow.preflight
 import dedpo.label.stage
-import dedpo.ops.gate
-import dedpo.ops.preflight
-import dedpo.ops.promotion
 import dedpo.report.stage
 import dedpo.sample.stage
 import dedpo.score.stage
 import dedpo.targets.stage
 import dedpo.train.stage
 from dedpo.errors import UserError
-from dedpo.ops import component, overrides, preflight
+from dedpo.kubeflow import component, overrides, preflight
 from pipelines import readmes
 
 STAGES: dict[str, Callable[..., Any]] = {
-    "doctor": dedpo.ops.preflight.check,
+    "doctor": dedpo.kubeflow.preflight.check,
     "import_pairs": dedpo.data.stage.import_pairs,
     "label": dedpo.label.stage.run,
     "merge_labels": dedpo.label.stage.merge,
     "bias": dedpo.bias.stage.run,
-    "gate": dedpo.ops.gate.run,
+    "gate": dedpo.decide.gate.run,
     "targets": dedpo.targets.stage.run,
     "train": dedpo.train.stage.run,
     "sample": dedpo.sample.stage.run,
     "score": dedpo.score.stage.run,
     "judge": dedpo.judge.stage.run,
     "report": dedpo.report.stage.run,
-    "promote": dedpo.ops.promotion.run,
+    "promote": dedpo.decide.promotion.run,
 }
 # Stage argument → the inputs that a component makes it from, where the names differ.
 MADE_FROM = {

@@ -15,10 +15,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from dedpo.contract.sections import DataConfig, LabelConfig, WorldConfig
 from dedpo.data import stage as data
 from dedpo.label import stage as label
-from dedpo.manifest import read_manifest
-from dedpo.sections import DataConfig, LabelConfig, WorldConfig
+from dedpo.outputs.manifest import read_manifest
 from dedpo.world.pairs import write_pairs
 from dedpo.world.serve import listening
 from dedpo.world.server import app

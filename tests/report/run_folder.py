@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from dedpo import images, tables
-from dedpo.manifest import output_folder, write_json
+from dedpo.contract import tables
+from dedpo.outputs.manifest import output_folder, write_json
+from dedpo.vision import images
 
 ARMS = ("sft", "dpo_human", "dpo_synthetic", "dedpo", "dedpo_tuned")
 GAIN = {"reference": 0.0, "sft": 0.1, "dpo_human": 0.4, "dpo_synthetic": 0.4, "dedpo": 0.5, "dedpo_tuned": 0.7}

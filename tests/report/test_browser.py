@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from dedpo.contract.sections import ReportConfig
 from dedpo.report import stage
-from dedpo.sections import ReportConfig
 from tests.report import run_folder
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from dedpo.contract.sections import ReportConfig
 from dedpo.report import stage
 from dedpo.report.labels import place, worth
-from dedpo.sections import ReportConfig
 from tests.report.run_folder import write
 
 PROBE, REFERENCE = {"n_eff": 80.0, "regime": "probe"}, {"n_eff": 80.0, "regime": "reference"}

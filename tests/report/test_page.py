@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from dedpo.manifest import write_json
-from dedpo.report import charts, page, stage, store
+from dedpo.contract.sections import ReportConfig
+from dedpo.outputs.manifest import write_json
+from dedpo.report import charts, page, reading, stage
 from dedpo.report.summary import Estimate
-from dedpo.sections import ReportConfig
 from tests.report import run_folder
 
 
@@ -93,7 +93,7 @@ def test_every_picture_has_an_alternative_text(hostile: Path) -> None:
 
 
 def test_big_pictures_become_thumbnails_within_a_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "PICTURE_BUDGET", 1_500_000)
+    monkeypatch.setattr(reading, "PICTURE_BUDGET", 1_500_000)
     inputs = run_folder.write(tmp_path, seeds=(0,), side=300)
     stage.run(ReportConfig(metric="human_oracle", grid_prompts=12), **inputs, out=tmp_path / "report")
     html = (tmp_path / "report/report.html").read_text()

@@ -8,11 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from dedpo import tables
+from dedpo.contract import tables
+from dedpo.contract.sections import ReportConfig
 from dedpo.errors import UserError
-from dedpo.manifest import read_manifest, write_json
+from dedpo.outputs.manifest import read_manifest, write_json
 from dedpo.report import stage
-from dedpo.sections import ReportConfig
 from tests.report import run_folder
 
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler
 
-from dedpo import diffusion
+from dedpo.contract.sections import SampleConfig
 from dedpo.errors import UserError
 from dedpo.sample import sampler
 from dedpo.sample.sampler import Request
-from dedpo.sections import SampleConfig
+from dedpo.vision import diffusion
 from dedpo.world import base_model
 from tests.train.tiny import tiny_sd, tiny_sdxl
 

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from dedpo import config as settings
-from dedpo import diffusion, images, tables
+from dedpo.contract import config as settings
+from dedpo.contract import tables
+from dedpo.contract.sections import SampleConfig
 from dedpo.errors import UserError
-from dedpo.manifest import read_manifest
+from dedpo.outputs.manifest import read_manifest
 from dedpo.sample import sampler, stage
-from dedpo.sections import SampleConfig
+from dedpo.vision import diffusion, images
 from dedpo.world import base_model
 
 PROMPTS = ["a photo of a red circle on white", "<script>alert(1)</script>", "=cmd()"]

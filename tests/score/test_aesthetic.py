@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from dedpo.contract.sections import ScoreConfig
 from dedpo.errors import UserError
 from dedpo.score import aesthetic, plan
 from dedpo.score.local import LocalScorer
-from dedpo.sections import ScoreConfig
 from tests import tiny_clip as tiny
 
 WIDTHS = {0: (1024, 768), 2: (128, 1024), 4: (64, 128), 6: (16, 64), 7: (1, 16)}

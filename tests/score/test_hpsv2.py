@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
+from dedpo.contract.sections import ScoreConfig
 from dedpo.errors import UserError
 from dedpo.score import hpsv2, plan
 from dedpo.score.local import LocalScorer
-from dedpo.sections import ScoreConfig
 from dedpo.world.base_model import make_tokenizer
 from tests import tiny_clip as tiny
 

@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from dedpo.contract.sections import ScoreConfig
 from dedpo.errors import UserError
 from dedpo.score.oracle import ATTEMPTS, Item, Oracle, oracle_url
-from dedpo.sections import ScoreConfig
 from dedpo.world.serve import listening
 
 ITEMS = [Item(("dedpo-0", f"p{i}", i), f"a cat {i}", "data:image/png;base64,AA==") for i in range(3)]
@@ -52,7 +52,7 @@ def test_one_request_scores_a_batch() -> None:
 
 def test_busy_and_broken_moments_are_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dedpo.score.oracle.FIRST_PAUSE", 0.01)
-    monkeypatch.setattr("dedpo.patience.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("dedpo.asking.patience.FIRST_PAUSE", 0.01)
     loading = JSONResponse({"error": {"code": 503, "message": "loading"}})
     replies = [*[Response(status_code=429)] * ATTEMPTS, Response(status_code=500), loading, JSONResponse([GOOD] * 3)]
     with endpoint(lambda n: replies[n]) as (url, seen):

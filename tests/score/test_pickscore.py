@@ -12,11 +12,11 @@ from PIL import Image
 from pydantic import ValidationError
 from transformers import CLIPModel
 
-from dedpo.config import Config
+from dedpo.contract.config import Config
+from dedpo.contract.sections import ScoreConfig
 from dedpo.errors import UserError
 from dedpo.score import clip, plan
 from dedpo.score.local import LocalScorer
-from dedpo.sections import ScoreConfig
 from dedpo.world.base_model import make_tokenizer
 from tests import tiny_clip as tiny
 

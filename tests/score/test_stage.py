@@ -14,13 +14,14 @@ import pytest
 import torch
 from PIL import Image
 
-from dedpo import images, tables
+from dedpo.asking.answers import log_folder
+from dedpo.contract import tables
+from dedpo.contract.sections import ScoreConfig
 from dedpo.errors import UserError
-from dedpo.manifest import read_manifest
+from dedpo.outputs.manifest import read_manifest
 from dedpo.score import stage
 from dedpo.score.local import LocalScorer
-from dedpo.sections import ScoreConfig
-from dedpo.store import log_folder
+from dedpo.vision import images
 from dedpo.world import oracle, prompts
 from dedpo.world.render import SIZE, Images, render
 from dedpo.world.serve import listening

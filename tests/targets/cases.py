@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dedpo import tables
-from dedpo.sections import TargetsConfig
+from dedpo.contract import tables
+from dedpo.contract.sections import TargetsConfig
 from dedpo.targets import stage
-from dedpo.targets.store import Opinions
+from dedpo.targets.reading import Opinions
 
 
 def opinions(

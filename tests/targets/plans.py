@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from dedpo.sections import PlanConfig, TargetsConfig
-from dedpo.targets import planner
+from dedpo.contract.sections import PlanConfig, TargetsConfig
 from dedpo.targets.estimates import Regime, estimate
-from dedpo.targets.store import Opinions
+from dedpo.targets.plan import planner
+from dedpo.targets.reading import Opinions
 from tests.targets.cases import agreeing, opinions
 
 # A label costs $1, a pair $0.25 to draw and train on and $0.50 with the annotator's answer.

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dedpo.sections import ARMS
+from dedpo.contract.sections import ARMS
 from dedpo.targets.arms import table
 
 N = 24

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dedpo import tables
+from dedpo.contract import tables
 from dedpo.errors import UserError
 from dedpo.stats.logistic import sigmoid
 from dedpo.targets import stage
-from dedpo.targets.store import Opinions
+from dedpo.targets.reading import Opinions
 from tests.targets.cases import agreeing, opinions, run
 
 DEBIASED = ("dedpo", "dedpo_tuned", "dedpo_ipo")

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dedpo.sections import TargetsConfig
+from dedpo.contract.sections import TargetsConfig
 from dedpo.stats import overlap, power
 from dedpo.stats.logistic import sigmoid
 from dedpo.stats.power import effective_labels
 from dedpo.targets.arms import table
 from dedpo.targets.estimates import Estimates, estimate
-from dedpo.targets.store import Opinions
+from dedpo.targets.reading import Opinions
 from tests.targets.cases import agreeing, opinions
 
 CONFIG = TargetsConfig()

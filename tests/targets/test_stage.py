@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from dedpo import tables
+from dedpo.contract import tables
+from dedpo.contract.sections import ARMS, TargetsConfig
 from dedpo.errors import UserError
-from dedpo.manifest import read_manifest
-from dedpo.sections import ARMS, TargetsConfig
+from dedpo.outputs.manifest import read_manifest
 from dedpo.targets import stage
 from tests.fixtures import write_tables, write_targets
 

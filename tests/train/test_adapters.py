@@ -11,10 +11,10 @@ import torch
 from diffusers import DiffusionPipeline
 from safetensors.torch import load_file, save_file
 
-from dedpo import adapter_files, diffusion
+from dedpo.contract.sections import LoraConfig, TrainConfig
 from dedpo.errors import UserError
-from dedpo.sections import LoraConfig, TrainConfig
 from dedpo.train import adapters, policy
+from dedpo.vision import adapter_files, diffusion
 from tests.train.tiny import SIDE, tiny_sd
 
 CONFIG = LoraConfig(rank=3, alpha=6)

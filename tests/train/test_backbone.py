@@ -11,10 +11,10 @@ import torch
 from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from PIL import Image
 
-from dedpo import diffusion
 from dedpo.errors import UserError
 from dedpo.train import backbone
 from dedpo.train.backbone import Conditioning, NoiseSchedule
+from dedpo.vision import diffusion
 
 PROMPTS = ["a photo of a red circle on white", "a blue square"]
 

@@ -20,11 +20,12 @@ import pytest
 import torch
 from PIL import Image
 
-from dedpo import diffusion, tables
+from dedpo.contract import tables
 from dedpo.errors import UserError
 from dedpo.train import backbone, cache_entry
 from dedpo.train.cache import Cache, open_or_build
 from dedpo.train.encoding import Encoder
+from dedpo.vision import diffusion
 
 SIDE = 16
 LONG = "red " * 40
@@ -327,5 +328,5 @@ def test_a_shard_that_its_manifest_names_is_not_read_again(
     hashes = {f"pairs/{p.name}": hashlib.sha256(p.read_bytes()).hexdigest() for p in pairs.iterdir()}
     (pairs.parent / "manifest.json").write_text(json.dumps({"outputs": hashes}))
     first = _open(pairs, pipeline)
-    monkeypatch.setattr("dedpo.hashes.sha256", _never)
+    monkeypatch.setattr("dedpo.outputs.hashes.sha256", _never)
     assert _open(pairs, pipeline).row == first.row

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dedpo.sections import LoraConfig, TrainConfig
+from dedpo.contract.sections import LoraConfig, TrainConfig
 from dedpo.train.card import model_card
 
 TARGETS = {

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from dedpo.sections import TrainConfig
+from dedpo.contract.sections import TrainConfig
 from dedpo.train import loop, stage
 from tests.fixtures import BASE, write_tables, write_targets
 from tests.train.rounding import GRADIENT, LOGIT

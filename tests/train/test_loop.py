@@ -13,12 +13,12 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from dedpo import diffusion
-from dedpo.sections import LoraConfig, TrainConfig
-from dedpo.train import store
+from dedpo.contract.sections import LoraConfig, TrainConfig
+from dedpo.train import reading
 from dedpo.train.cache import Cache, open_or_build
 from dedpo.train.loop import HeldOut, Trainer, TrainingSet
 from dedpo.train.objective import robust
+from dedpo.vision import diffusion
 from tests.fixtures import BASE, write_tables, write_targets
 from tests.train.rounding import CHANGE, GRADIENT, LOGIT, distance
 
@@ -67,7 +67,7 @@ def _trainer(
 
 @pytest.fixture
 def data(work: Path, cache: Cache) -> TrainingSet:
-    return store.training_set(work / "targets" / "0" / "dedpo", cache.row, {})
+    return reading.training_set(work / "targets" / "0" / "dedpo", cache.row, {})
 
 
 def _parameters(trainer: Trainer) -> torch.Tensor:
@@ -306,6 +306,6 @@ def test_the_gradients_two_parts_are_measured_without_a_trace(cache: Cache, data
 
 
 def test_a_gradient_of_one_part_is_not_split(work: Path, cache: Cache, data: TrainingSet) -> None:
-    human = store.training_set(work / "targets" / "0" / "dpo_human", cache.row, {})
+    human = reading.training_set(work / "targets" / "0" / "dpo_human", cache.row, {})
     assert "correction_to_imputation" not in _trainer(cache, human).evaluate()
     assert "correction_to_imputation" not in _trainer(cache, data, _config(robust_beta=1.0)).evaluate()

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from dedpo import diffusion
+from dedpo.contract.sections import TrainConfig
 from dedpo.errors import UserError
-from dedpo.sections import TrainConfig
 from dedpo.train import loop, stage
+from dedpo.vision import diffusion
 from dedpo.world.prompts import prompts_of
 from tests.fixtures import BASE, write_tables, write_targets
 

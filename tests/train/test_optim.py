@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from dedpo.contract.sections import TrainConfig
 from dedpo.errors import UserError
-from dedpo.sections import TrainConfig
 from dedpo.train.optim import learning_rate, make_optimizer
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from dedpo import diffusion
-from dedpo.sections import LoraConfig, TrainConfig
+from dedpo.contract.sections import LoraConfig, TrainConfig
 from dedpo.train import launch
+from dedpo.vision import diffusion
 from tests.fixtures import BASE, write_tables, write_targets
 from tests.train.rounding import CHANGE, GRADIENT, LOGIT, distance
 
@@ -83,15 +83,15 @@ def _state(folder: Path, case: str, ranks: int) -> Path:
 
 
 def _trainer(job: Job, settings: dict[str, Any], accelerator: Any) -> Any:
-    from dedpo.train import store
+    from dedpo.train import reading
     from dedpo.train.cache import open_or_build
     from dedpo.train.loop import Trainer
 
     config = CONFIG.model_copy(update=settings)
     pipeline = diffusion.load(str(BASE), "base")
     cache = open_or_build(job.folder / "cache", job.folder / "data" / "pairs", pipeline, 16, 10**6)
-    data = store.training_set(job.folder / "targets" / "0" / "dedpo", cache.row, {})
-    held_out = store.held_out(
+    data = reading.training_set(job.folder / "targets" / "0" / "dedpo", cache.row, {})
+    held_out = reading.held_out(
         job.folder / "data" / "ratings.parquet", job.folder / "splits" / "0" / "splits.parquet", cache.row
     )
     return Trainer(config, pipeline, cache, data, held_out, 0, accelerator)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from dedpo.contract.sections import TrainConfig
 from dedpo.errors import UserError
-from dedpo.sections import TrainConfig
 from dedpo.train import record, trackers
 
 CONFIG = TrainConfig(steps=5, batch_size=8)

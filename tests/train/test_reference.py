@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from dedpo import diffusion
 from dedpo.train.backbone import NoiseSchedule, denoising_error
 from dedpo.train.cache import Cache, open_or_build
 from dedpo.train.draws import draw
 from dedpo.train.objective import logit
 from dedpo.train.reference import ReferenceErrors, reference_key
+from dedpo.vision import diffusion
 from tests.fixtures import write_tables
 
 BETA = 5000

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
-from dedpo import diffusion
-from dedpo.sections import TrainConfig
+from dedpo.contract.sections import TrainConfig
 from dedpo.targets.arms import table
 from dedpo.train.cache import open_or_build
 from dedpo.train.loop import HeldOut, Trainer
 from dedpo.train.objective import pair_loss
+from dedpo.train.reading import training_set
 from dedpo.train.self_training import FRESH, UNDECIDED, Memory, fill, synthetic
-from dedpo.train.store import training_set
+from dedpo.vision import diffusion
 from tests.fixtures import BASE, write_tables, write_targets
 from tests.train.rounding import LOGIT
 

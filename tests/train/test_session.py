@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
+from dedpo.contract.sections import LoraConfig, TrainConfig
 from dedpo.errors import UserError
-from dedpo.sections import LoraConfig, TrainConfig
 from dedpo.train import policy, stage
 from tests.disk_calls import calls, in_order  # noqa: F401 (a fixture)
 from tests.fixtures import write_tables, write_targets

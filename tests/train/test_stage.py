@@ -16,12 +16,13 @@ import pyarrow as pa
 import pytest
 from safetensors.numpy import load_file
 
-from dedpo import images, tables
 from dedpo.cli import main
+from dedpo.contract import tables
+from dedpo.contract.sections import LoraConfig, SampleConfig, TrainConfig
 from dedpo.errors import UserError
-from dedpo.manifest import read_manifest
-from dedpo.sections import LoraConfig, SampleConfig, TrainConfig
+from dedpo.outputs.manifest import read_manifest
 from dedpo.train import stage
+from dedpo.vision import images
 from tests.fixtures import BASE, write_tables, write_targets
 from tests.train.command import command, policy, train
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dedpo import diffusion
 from dedpo.train.validation import REFERENCE, Validation
+from dedpo.vision import diffusion
 from tests.train.tiny import SIDE
 
 PROMPTS = ["a photo of a red circle on white", "a blue square"]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from dedpo.contract.sections import SampleConfig
 from dedpo.sample import sampler
-from dedpo.sections import SampleConfig
 from dedpo.world.base_model import Recipe, build, make_tokenizer
 from dedpo.world.oracle import measure
 from dedpo.world.prompts import every_prompt, parse, prompts_of

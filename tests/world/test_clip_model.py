@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
+from dedpo.contract.sections import ScoreConfig
 from dedpo.score import plan
 from dedpo.score.local import LocalScorer
-from dedpo.sections import ScoreConfig
 from dedpo.world.clip_model import Recipe, build
 from dedpo.world.oracle import measure
 from dedpo.world.prompts import prompts_of

@@ -13,7 +13,7 @@ from google import genai
 from google.genai import errors, types
 from PIL import Image
 
-from dedpo import images
+from dedpo.vision import images
 from dedpo.world import judges, oracle, prompts
 from dedpo.world.render import Images, render
 from dedpo.world.serve import listening

@@ -3,10 +3,10 @@ import hashlib
 
 import numpy as np
 
-from dedpo import images
+from dedpo.contract.sections import DataConfig, WorldConfig
 from dedpo.data import stage
-from dedpo.manifest import read_manifest
-from dedpo.sections import DataConfig, WorldConfig
+from dedpo.outputs.manifest import read_manifest
+from dedpo.vision import images
 from dedpo.world import pairs as world
 from dedpo.world.pairs import write_pairs
 from dedpo.world.prompts import parse, prompts_of

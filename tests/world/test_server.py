@@ -15,7 +15,7 @@ import openai
 import pytest
 from PIL import Image
 
-from dedpo import images
+from dedpo.vision import images
 from dedpo.world import oracle, prompts
 from dedpo.world.annotators import ANNOTATORS
 from dedpo.world.render import Images, render

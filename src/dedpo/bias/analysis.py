@@ -9,13 +9,13 @@ import numpy as np
 
 from dedpo.bias import picture
 from dedpo.bias.opinions import Bools, Floats, Opinions, renumbered
-from dedpo.covariates import PROPERTIES
+from dedpo.contract.sections import BiasConfig
 from dedpo.rng import generator
-from dedpo.sections import BiasConfig
 from dedpo.stats import agreement, lift, roc, weights
 from dedpo.stats.calibration import calibration, swap
 from dedpo.stats.intervals import Interval
 from dedpo.stats.multiple import benjamini_hochberg
+from dedpo.vision.covariates import PROPERTIES
 
 CHOICE_NAMES: Final = ("image 0", "a tie", "image 1")
 Facts = dict[str, Any]

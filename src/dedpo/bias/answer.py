@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from dedpo.covariates import COMPARATIVES
 from dedpo.errors import excerpt
 from dedpo.stats.agreement import REVERSED
+from dedpo.vision.covariates import COMPARATIVES
 
 Facts = dict[str, Any]
 NAMED: Final = 3  # words in the sentence

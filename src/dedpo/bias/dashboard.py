@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from dedpo.bias import workspace_store
+from dedpo.bias import workspace_files
 from dedpo.errors import UserError, excerpt
 
 HOST: Final = "127.0.0.1"
@@ -52,7 +52,7 @@ def serve(workspace: Path, port: int, ready: Callable[[str], None], host: str = 
 
 def _put_aside_torn(workspace: Path) -> None:
     try:
-        with workspace_store.whole(workspace) as torn:
+        with workspace_files.whole(workspace) as torn:
             for path in torn:
                 logging.getLogger(__name__).warning("%s: this was torn and could not be read; it is left out", path)
     except OSError as error:

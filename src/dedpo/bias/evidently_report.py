@@ -30,11 +30,11 @@ with warnings.catch_warnings():
     from plotly import graph_objs
 
 from dedpo import disk, redact
-from dedpo.bias import workspace_store
+from dedpo.bias import workspace_files
 from dedpo.bias.opinions import Floats, Opinions
 from dedpo.bias.picture import has_word
 from dedpo.errors import excerpt
-from dedpo.manifest import write_text
+from dedpo.outputs.manifest import write_text
 from dedpo.stats.agreement import choices, confusion, kappa
 
 Facts = dict[str, Any]
@@ -229,7 +229,7 @@ def add(run: Run, workspace: Path) -> list[str]:
     """
     warned = []
     try:
-        with workspace_store.whole(workspace) as torn:
+        with workspace_files.whole(workspace) as torn:
             warned = [f"{path}: this was torn and could not be read; it is left out" for path in torn]
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

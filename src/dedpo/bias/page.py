@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dedpo.bias import answer, charts
-from dedpo.covariates import COMPARATIVES
+from dedpo.vision.covariates import COMPARATIVES
 
 Facts = dict[str, Any]
 TEMPLATE: Final = "bias.html.j2"

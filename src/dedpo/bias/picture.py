@@ -7,10 +7,10 @@ from typing import Any, Final
 import numpy as np
 
 from dedpo.bias.opinions import Bools, Floats, Opinions
-from dedpo.covariates import PROPERTIES
 from dedpo.stats.agreement import choices
 from dedpo.stats.intervals import wilson
 from dedpo.stats.lift import words_of
+from dedpo.vision.covariates import PROPERTIES
 
 BINS: Final = 5
 Facts = dict[str, Any]

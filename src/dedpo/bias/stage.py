@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dedpo.bias import answer, page, store
+from dedpo.bias import answer, page, reading
 from dedpo.bias.analysis import analyse
 from dedpo.bias.opinions import Opinions
+from dedpo.contract.sections import BiasConfig
 from dedpo.errors import UserError
-from dedpo.manifest import output_folder, write_json, write_text
-from dedpo.sections import BiasConfig
+from dedpo.outputs.manifest import output_folder, write_json, write_text
 
 if TYPE_CHECKING:
     from dedpo.bias.evidently_report import Run
@@ -45,7 +45,7 @@ def run(
     inputs = {"pairs": pairs, "ratings": ratings, "splits": splits, "labels": labels}
     settings = config.model_dump() | {"max_pixels": max_pixels}
     with output_folder(out, stage="bias", config=settings, inputs=inputs) as partial:
-        facts, evidently = _write(store.read_folder(pairs, ratings, splits, labels, max_pixels), config, partial)
+        facts, evidently = _write(reading.read_folder(pairs, ratings, splits, labels, max_pixels), config, partial)
     _follow(evidently, config)
     return facts
 
@@ -78,7 +78,7 @@ def run_table(
     if not table.is_file():
         raise UserError(f"{table}: no such file; name a CSV with --table")
     with output_folder(out, stage="bias", config=config.model_dump() | columns, inputs={"table": table}) as partial:
-        opinions = store.read_table(table, human=human, ai=ai, prompt=prompt, raters=raters, values=told)
+        opinions = reading.read_table(table, human=human, ai=ai, prompt=prompt, raters=raters, values=told)
         facts, evidently = _write(opinions, config, partial)
     _follow(evidently, config)
     return facts

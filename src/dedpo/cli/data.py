@@ -53,9 +53,9 @@ def data_import(
     probability that image_1 is the better one (0, 0.5 for a tie, 1). Other codings are said: [bold]--first 1 --second 2
     --tie 0[/bold]. Optional: rater, group, order_shown, time. Killed and started again, an import goes on where it was.
     """
-    from dedpo import codings
     from dedpo.data import stage
-    from dedpo.data.columns import Asked
+    from dedpo.data.importing.columns import Asked
+    from dedpo.tabular import codings
 
     settings = prepare(config, overrides, verbose)
     given = {
@@ -148,7 +148,7 @@ def data_pull(
     Killed and started again, it fetches only what is missing. `.pulled.json` in the folder says where it came from, and
     so does the manifest of whatever is imported from it. Example: dedpo data pull .@v1:outputs/data --out pulled
     """
-    from dedpo.data import pull
+    from dedpo.lineage import pull
 
     prepare(None, None, verbose)
     if warning := pull.uncommitted(reference):

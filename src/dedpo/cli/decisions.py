@@ -22,7 +22,7 @@ def gate(
 ) -> None:
     """Check that the annotator is good enough to train on; if not, end with 2 and each failed check with its number."""
     settings = prepare(config, overrides, verbose)
-    from dedpo.ops import gate as ops
+    from dedpo.decide import gate as ops
 
     paths = Layout(work)
     say(ops.describe(ops.run(settings.gate, bias=paths.bias, labels=paths.labels, out=paths.gate)))
@@ -43,7 +43,7 @@ def promote(
     training seed, if it is there.
     """
     settings = prepare(config, overrides, verbose)
-    from dedpo.ops import promotion as ops
+    from dedpo.decide import promotion as ops
 
     policy = Layout(work).policies / str(settings.seeds[0]) / settings.primary
     decision = ops.run(

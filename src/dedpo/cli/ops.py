@@ -21,7 +21,7 @@ def config(
 ) -> None:
     """Show every setting with its meaning, or write overrides into params.yaml."""
     settings = prepare(config, overrides, verbose)
-    from dedpo.ops import settings as ops
+    from dedpo.cli import settings as ops
 
     if write:
         path = config or Path("params.yaml")
@@ -35,6 +35,6 @@ def config(
 def doctor(config: ConfigFile = None, overrides: Overrides = None, verbose: Verbose = False) -> None:
     """Say what this machine can do: torch, GPUs, memory, disk, optional packages, endpoints."""
     settings = prepare(config, overrides, verbose)
-    from dedpo.ops import doctor as ops
+    from dedpo.cli import machine as ops
 
     ops.show(ops.examine(settings))

@@ -12,7 +12,7 @@ import typer
 from dedpo import redact
 
 if TYPE_CHECKING:
-    from dedpo.config import Config
+    from dedpo.contract.config import Config
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="The params file; params.yaml if it is there.", show_default=False)
@@ -103,7 +103,7 @@ def prepare(config: Path | None, overrides: list[str] | None, verbose: bool) -> 
     """Set up logging and read the settings."""
     import logging
 
-    from dedpo import config as settings
+    from dedpo.contract import config as settings
 
     note_verbosity(verbose)
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(name)s: %(message)s")

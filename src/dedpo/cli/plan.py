@@ -25,12 +25,12 @@ def plan(
     [bold]dedpo plan --set plan.target=5000 --set plan.price_human=0.25[/bold]. A target up to 10 is a multiple of
     today's. Run [bold]dedpo data features[/bold] first, or all is said of the start of training alone.
     """
-    from dedpo.targets import plan_store, plan_words
+    from dedpo.targets.plan import files, words
 
     settings = prepare(config, overrides, verbose)
     paths = Layout(work)
     features = paths.features / "features.parquet"
-    facts = plan_store.run(
+    facts = files.run(
         settings.plan,
         settings.targets,
         ratings=paths.ratings,
@@ -39,5 +39,5 @@ def plan(
         features=features if features.is_file() else None,
         out=paths.plan,
     )
-    say(plan_words.describe(facts))
+    say(words.describe(facts))
     say(f"The picture: {paths.plan / 'plan.png'}")

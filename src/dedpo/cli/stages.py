@@ -114,7 +114,7 @@ def sample(
     verbose: Verbose = False,
 ) -> None:
     """Draw the prompts with the reference and every policy, from the same initial noise."""
-    from dedpo.ops import retire as ops
+    from dedpo.cli import retire as ops
     from dedpo.sample import stage
 
     settings = prepare(config, overrides, verbose)

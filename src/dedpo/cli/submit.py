@@ -41,7 +41,7 @@ def submit(
     differs from the defaults there is sent, and --set-param comes first.
     """
     prepare(None, None, verbose)
-    from dedpo.ops import submit as ops
+    from dedpo.kubeflow import submit as ops
 
     name, values = ops.arguments(package, set_param or [], config)
     if dry_run:

@@ -30,8 +30,8 @@ def trace(
     from dataclasses import asdict
 
     from dedpo.cli import options
-    from dedpo.ops import trace as ops
-    from dedpo.ops import trace_page
+    from dedpo.lineage import page
+    from dedpo.lineage import trace as ops
 
     options.note_verbosity(verbose)
     found = ops.trace(path, work)
@@ -39,7 +39,7 @@ def trace(
     if as_json:
         say(json.dumps({"matches": is_whole, "chain": asdict(found)}, indent=2, ensure_ascii=False))
     else:
-        trace_page.show(found)
+        page.show(found)
         if not is_whole:
             say("Not all of it is as it was. 'dvc checkout' or 'dvc pull' brings back what DVC has kept.")
     if not is_whole:

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dedpo import covariates, images
-from dedpo.data.store import Twosome
+from dedpo.contract.sections import DataConfig
+from dedpo.data.imported import Twosome
 from dedpo.errors import UserError
 from dedpo.progress import progress
-from dedpo.sections import DataConfig
+from dedpo.vision import covariates, images
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dedpo.clip import Clip, Prepare
+    from dedpo.vision.clip import Clip, Prepare
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -96,8 +96,8 @@ def _look(pair: Twosome, *, max_pixels: int, prepare: Prepare | None) -> _Look:
 
 
 def _clip(name: str) -> Clip:
-    from dedpo import clip
-    from dedpo.device import choose_device
+    from dedpo.vision import clip
+    from dedpo.vision.device import choose_device
 
     return clip.load(name, PLACE, choose_device("auto"))
 

@@ -7,12 +7,13 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from dedpo import origin, tables
-from dedpo.data import differences, store
+from dedpo.contract import tables
+from dedpo.contract.model_names import check_name
+from dedpo.contract.sections import DataConfig
+from dedpo.data import differences, imported
 from dedpo.data import features as features_
-from dedpo.hub import check_name
-from dedpo.manifest import output_folder, write_json
-from dedpo.sections import DataConfig
+from dedpo.outputs import origin
+from dedpo.outputs.manifest import output_folder, write_json
 
 # Pairs that are measured at a time.
 BATCH: Final = 64
@@ -42,9 +43,9 @@ def features(config: DataConfig, *, data: Path, out: Path, ratings: Path | None 
     if ratings is not None:
         inputs["ratings"] = ratings
     with output_folder(out, stage="features", config=settings, inputs=inputs, models=on_hub) as partial:
-        pairs = store.rated_pairs(data / "pairs", data / "ratings.parquet", ratings)
+        pairs = imported.rated_pairs(data / "pairs", data / "ratings.parquet", ratings)
         prompts = pairs.column("prompt").to_pylist()
-        batches = store.twosomes(data / "pairs", pairs.column("pair_id"), BATCH)
+        batches = imported.twosomes(data / "pairs", pairs.column("pair_id"), BATCH)
         measured, embeddings = differences.measure(config, prompts, batches)
         found = features_.assemble(prompts, measured, embeddings)
         rows = pairs.select(["pair_id", "group"]).append_column("features", pa.array(list(found.values)))

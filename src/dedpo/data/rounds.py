@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dedpo import answers, tables
-from dedpo.answers import ANSWERED
+from dedpo.contract import answered_pairs, tables
+from dedpo.contract.answered_pairs import ANSWERED
 from dedpo.errors import UserError
 
 Floats = NDArray[np.float64]
@@ -59,7 +59,7 @@ def answered(folder: Path) -> dict[str, Path]:
     A round of second opinions has no propensities and is none of them.
     """
     found = sorted(p.parent for p in folder.glob(f"*/{ANSWERED}") if (p.parent / SELECTION).is_file())
-    return {p.name: p for p in found if answers.note(p / ANSWERED).design != "again"}
+    return {p.name: p for p in found if answered_pairs.note(p / ANSWERED).design != "again"}
 
 
 def inputs(found: dict[str, Path], ratings: Path) -> dict[str, Path]:
@@ -83,7 +83,8 @@ def read(name: str, folder: Path, train: pa.Array, rated: pa.Array, ratings: Pat
     n_selected = pc.sum(rows.column("is_selected")).as_py()
     # An answer that was deleted from the merged ratings since is none: the chance to be seen is smaller by it.
     given = pa.array(
-        answers.note(folder / ANSWERED).still(answers.rated(folder.parent.parent / "ratings")), pa.string()
+        answered_pairs.note(folder / ANSWERED).still(answered_pairs.rated(folder.parent.parent / "ratings")),
+        pa.string(),
     )
     if unknown := len(given) - (pc.sum(pc.is_in(given, rated)).as_py() or 0):
         raise UserError(

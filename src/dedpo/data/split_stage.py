@@ -8,12 +8,12 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from dedpo import tables
+from dedpo.contract import tables
+from dedpo.contract.sections import DataConfig
+from dedpo.data import imported, splits
 from dedpo.data import rounds as rounds_
-from dedpo.data import splits, store
 from dedpo.errors import UserError
-from dedpo.manifest import output_folder, write_json
-from dedpo.sections import DataConfig
+from dedpo.outputs.manifest import output_folder, write_json
 
 SUMMARY: Final = "summary.json"
 
@@ -45,8 +45,8 @@ def split(
     joined = ratings or data / "ratings.parquet"
     inputs = {"data": data} | rounds_.inputs(answered, joined)
     with output_folder(out, stage="split", config=settings, inputs=inputs) as partial:
-        groups = store.groups(data / "pairs")
-        rated = store.rated(data / "ratings.parquet") if config.labelled is not None else store.any_rated(joined)
+        groups = imported.groups(data / "pairs")
+        rated = imported.rated(data / "ratings.parquet") if config.labelled is not None else imported.any_rated(joined)
         held_out = [splits.is_held_out(group, config.holdout) for group in groups.values()]
         ids = list(groups)
         train = [p for p, is_out in zip(ids, held_out, strict=True) if not is_out]
@@ -81,7 +81,7 @@ def _uniform(config: DataConfig, train: list[str], candidates: list[str], seed: 
 def _rounds(answered: dict[str, Path], train: list[str], ratings: Path) -> list[rounds_.Round]:
     if not answered:
         return []
-    rated = pa.array(sorted(store.any_rated(ratings)), pa.string())
+    rated = pa.array(sorted(imported.any_rated(ratings)), pa.string())
     return [rounds_.read(name, folder, pa.array(train), rated, ratings) for name, folder in answered.items()]
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from dedpo.contract.holdout import is_held_out as is_held_out
 from dedpo.errors import UserError
-from dedpo.holdout import is_held_out as is_held_out
 from dedpo.rng import generator
 
 # An estimate with a spread needs two.

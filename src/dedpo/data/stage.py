@@ -7,19 +7,21 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
-from dedpo import ownership, records, tables
-from dedpo.data import import_store, importer, layouts, questions, shards, takeover
-from dedpo.data.check_store import CheckStore
-from dedpo.data.columns import Asked
+from dedpo.contract import records, tables
+from dedpo.contract.sections import DataConfig
 from dedpo.data.feature_stage import features as features
-from dedpo.data.importer import Merged
-from dedpo.data.source import Source
+from dedpo.data.importing import importer, questions, shard_writer, shards
+from dedpo.data.importing.checked import CheckStore
+from dedpo.data.importing.columns import Asked
+from dedpo.data.importing.importer import Merged
+from dedpo.data.layouts import copy_import, detect
+from dedpo.data.layouts.source import Source
+from dedpo.data.overview.stage import stats as stats
 from dedpo.data.split_stage import split as split
-from dedpo.data.stats_stage import stats as stats
 from dedpo.errors import UserError
-from dedpo.manifest import output_folder, read_manifest, write_json
-from dedpo.sections import DataConfig
-from dedpo.set_aside import SetAside, cells, write_csv
+from dedpo.outputs import ownership
+from dedpo.outputs.manifest import output_folder, read_manifest, write_json
+from dedpo.tabular.rejected import SetAside, cells, write_csv
 
 CHECKS: Final = ".checked.jsonl"
 SET_ASIDE: Final = "set_aside.csv"
@@ -52,17 +54,17 @@ def import_pairs(
         UserError: the source has no known layout, is broken, or leaves no usable pair; what its preferences mean is not
             certain; an image changes meanwhile.
     """
-    if layout == "import" or (layout is None and layouts.detect(source) == "import"):
+    if layout == "import" or (layout is None and detect.detect(source) == "import"):
         return _take_over(Path(source), out)
     ownership.check_name(Path(source))
-    opened = layouts.open_source(source, layout, asked, config.sides_seed)
+    opened = detect.open_source(source, layout, asked, config.sides_seed)
     settings = config.model_dump(include={"max_pixels", "shard_rows"})
     settings |= {"source": opened.name, "layout": opened.layout, **opened.settings}
     with (
         output_folder(out, stage="data", config=settings, inputs=opened.inputs, resumable=True) as partial,
         CheckStore(partial / CHECKS) as checks,
     ):
-        merged = importer.merge(import_store.look(opened, checks, config.max_pixels))
+        merged = importer.merge(shard_writer.look(opened, checks, config.max_pixels))
         set_aside = sorted(merged.set_aside, key=lambda s: s.number)
         write_csv(partial / SET_ASIDE, "row", cells(set_aside))
         questions.refuse_coding(merged, str(source))
@@ -70,7 +72,7 @@ def import_pairs(
         if not merged.pairs:
             raise UserError(_nothing_left(source, summary, partial / SET_ASIDE))
         planned = shards.plan_shards(merged.pairs, source=opened.name, shard_rows=config.shard_rows)
-        import_store.write_shards(planned, opened, partial / "pairs", checks)
+        shard_writer.write_shards(planned, opened, partial / "pairs", checks)
         ratings = importer.ratings_table(merged.ratings, opened.name)
         tables.write(ratings, tables.RATINGS, partial / "ratings.parquet")
         write_json(partial / SUMMARY, summary)
@@ -84,7 +86,7 @@ def _take_over(source: Path, out: Path) -> dict[str, Any]:
     summary = records.read(source / SUMMARY, "fetch the folder again, or import its source")
     settings = {"source": source.resolve().name, "layout": "import", "taken_over": made.get("config")}
     with output_folder(out, stage="data", config=settings, inputs={"import": source}, resumable=True) as partial:
-        takeover.copy(source, partial)
+        copy_import.copy(source, partial)
     return summary
 
 

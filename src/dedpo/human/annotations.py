@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from dedpo.errors import excerpt
 from dedpo.human.project import CONTROL, LEFT, RIGHT, TIE, is_round, preference
-from dedpo.set_aside import RefusedError
+from dedpo.tabular.rejected import RefusedError
 
 _CHOICES: Final = (LEFT, TIE, RIGHT)
 _ORDERS: Final = ("01", "10")

@@ -17,7 +17,7 @@ from dedpo.errors import UserError, excerpt
 from dedpo.human.annotations import Answer as Answer
 from dedpo.human.annotations import answer, from_minimum
 from dedpo.human.project import CONTROL
-from dedpo.set_aside import RefusedError, SetAside
+from dedpo.tabular.rejected import RefusedError, SetAside
 
 _CHOOSE: Final = "in Label Studio choose Export, then 'JSON'"
 # What an annotation may be without anybody having chosen the wrong file.

@@ -13,12 +13,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dedpo import answers, locks, tables
-from dedpo.answers import ANSWERED
+from dedpo.contract import answered_pairs, tables
+from dedpo.contract.answered_pairs import ANSWERED
 from dedpo.errors import UserError
-from dedpo.human import export, merging, store
-from dedpo.manifest import fingerprint, write_json
-from dedpo.set_aside import SetAside
+from dedpo.human import export, folders, merging
+from dedpo.outputs import locks
+from dedpo.outputs.manifest import fingerprint, write_json
+from dedpo.tabular.rejected import SetAside
 
 
 def merge(path: Path, *, human: Path, ratings: Path | None, latest: bool = False) -> dict[str, Any]:
@@ -49,13 +50,13 @@ def _merge(path: Path, human: Path, ratings: Path | None, latest: bool) -> dict[
     given, refused = export.parse(tasks)
     export.check(path, tasks, given, refused)
     folder = human / "ratings"
-    names = store.rounds(human / "rounds")
+    names = folders.rounds(human / "rounds")
     if not names:
         raise UserError(f"{human / 'rounds'}: there is no round to merge into; choose pairs with 'dedpo data select'")
     # Only rounds that the export names; every other is 'unknown' to it as well, and its table stays unread.
     named = {a.round for a in given}
-    rounds = {name: store.selected(human / "rounds" / name) for name in names if name in named}
-    before = dict(store.rating_files(folder))
+    rounds = {name: folders.selected(human / "rounds" / name) for name in names if name in named}
+    before = dict(folders.rating_files(folder))
     earlier, times = _earlier(list(before.values()))
     found = merging.accept(given, rounds, earlier, times if latest else None)
     _check_asked(path, human, given, found)
@@ -63,7 +64,7 @@ def _merge(path: Path, human: Path, ratings: Path | None, latest: bool) -> dict[
     for name in rounds:
         mine = [a for a in found.new if a.round == name]
         if mine:
-            written.add(store.write_ratings(store.ratings_table(mine), folder, name))
+            written.add(folders.write_ratings(folders.ratings_table(mine), folder, name))
     gone = merging.gone(list(before.values()), export.listed(tasks), given)
     taken = _withdraw(found.replaced, gone, before.keys() - written) if latest else []
     set_aside = sorted(refused + found.set_aside + taken, key=lambda s: s.number)
@@ -75,10 +76,10 @@ def _merge(path: Path, human: Path, ratings: Path | None, latest: bool) -> dict[
         "set_aside": merging.counted(set_aside),
     }
     if set_aside:
-        summary["set_aside_in"] = store.write_set_aside(set_aside, folder)
-    merged = [table for _, table in store.rating_files(folder)]
+        summary["set_aside_in"] = folders.write_set_aside(set_aside, folder)
+    merged = [table for _, table in folders.rating_files(folder)]
     if merged:
-        imported = store.read_ratings(ratings) if ratings is not None else tables.RATINGS.schema.empty_table()
+        imported = folders.read_ratings(ratings) if ratings is not None else tables.RATINGS.schema.empty_table()
         summary["agreement"] = merging.between_people(merging.joined(imported.slice(0, 0), merged)[0], imported)
     lost = {s.number for s in found.set_aside if s.reason != merging.DIFFERS}
     usable = [a for a in given if a.number not in lost]
@@ -107,7 +108,7 @@ def _withdraw(replaced: list[merging.Key], gone: list[merging.Key], files: Colle
     reasons = dict.fromkeys(gone, "gone from the export") | dict.fromkeys(replaced, "replaced by a later answer")
     return [
         SetAside(0, reasons[r["pair_id"], r["rater"]], f"{r['rater']} on pair {r['pair_id']}: {r['preference']:g}", "")
-        for r in store.withdraw(reasons.keys(), sorted(files))
+        for r in folders.withdraw(reasons.keys(), sorted(files))
     ]
 
 
@@ -156,10 +157,10 @@ def _mark(
     for a in usable:
         if a.round == folder.name:
             who.setdefault(a.pair_id, set()).add(a.rater)
-    rated = answers.rated(folder.parent.parent / "ratings")
-    answered = [pair for pair in answers.still(who, rated) if pair in orders]
+    rated = answered_pairs.rated(folder.parent.parent / "ratings")
+    answered = [pair for pair in answered_pairs.still(who, rated) if pair in orders]
     raters = Counter(rater for table in mine for rater in table.column("rater").to_pylist())
-    counts = {"design": store.facts(folder)["design"], "selected": len(orders), "answered": len(answered)}
+    counts = {"design": folders.facts(folder)["design"], "selected": len(orders), "answered": len(answered)}
     counts |= {"missing": len(orders) - len(answered), "raters": dict(sorted(raters.items()))}
     if answered or earlier:
         exports = {fingerprint(path): path.name} | earlier.get("exports", {})
@@ -172,7 +173,7 @@ def _before(path: Path) -> dict[str, Any]:
     """What an earlier merge noted; nothing where it cannot be read (git's conflict marks): it is made again."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return {"pairs": answers.note(path).pairs, "exports": dict(found["exports"])}
+        return {"pairs": answered_pairs.note(path).pairs, "exports": dict(found["exports"])}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 

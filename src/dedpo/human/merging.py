@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from dedpo.human.export import Answer
 from dedpo.rng import generator
-from dedpo.set_aside import SetAside
 from dedpo.stats.agreement import CHOICES, Agreement, agreement, ceiling, choices
 from dedpo.stats.intervals import Interval
+from dedpo.tabular.rejected import SetAside
 
 Floats = NDArray[np.float64]
 

@@ -9,16 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dedpo import tables
+from dedpo.contract import tables
+from dedpo.contract.sections import SelectConfig
 from dedpo.errors import UserError
-from dedpo.human import design, merging, project, project_store, store
+from dedpo.human import design, folders, merging, project, project_files
+from dedpo.human.folders import SELECTION
 from dedpo.human.merge_stage import describe as describe
 from dedpo.human.merge_stage import merge as merge
-from dedpo.human.project_store import PROJECT
-from dedpo.human.store import SELECTION
-from dedpo.manifest import output_folder, write_json, write_text
+from dedpo.human.project_files import PROJECT
+from dedpo.outputs.manifest import output_folder, write_json, write_text
 from dedpo.rng import generator
-from dedpo.sections import SelectConfig
 
 SUMMARY: Final = "summary.json"
 _FACTS: Final[tuple[str, ...]] = (
@@ -69,9 +69,9 @@ def select(config: SelectConfig, *, name: str, inputs: Inputs, human: Path) -> d
     is_new = not folder.exists()
     if is_new:
         _draw(config, name, inputs, folder)
-    facts = store.facts(folder)
-    project_store.ignore(human)
-    project_store.write(config.image_prefix, name, inputs.pairs, folder)
+    facts = folders.facts(folder)
+    project_files.ignore(human)
+    project_files.write(config.image_prefix, name, inputs.pairs, folder)
     shown = {key: facts[key] for key in _FACTS if key in facts}
     return {"round": name, "drawn": "now" if is_new else "earlier", **shown, "project": folder / PROJECT}
 
@@ -108,19 +108,19 @@ def _draw(config: SelectConfig, name: str, inputs: Inputs, folder: Path) -> None
 
 def _candidates(config: SelectConfig, inputs: Inputs) -> pa.ChunkedArray:
     if config.design != "again":
-        return store.training_pairs(inputs.pairs, inputs.splits, inputs.holdout)
+        return folders.training_pairs(inputs.pairs, inputs.splits, inputs.holdout)
     if inputs.splits is None:
         raise UserError("select.design: 'again' asks about pairs that a run sees; run 'dedpo data split' first")
-    return store.seen_pairs(inputs.splits, inputs.ratings)
+    return folders.seen_pairs(inputs.splits, inputs.ratings)
 
 
 def _selected(
     config: SelectConfig, labels: Path, ids: pa.ChunkedArray, rng: np.random.Generator
-) -> tuple[store.Floats | None, design.Ints]:
+) -> tuple[folders.Floats | None, design.Ints]:
     """Every candidate's propensity, None where it means nothing, and the positions of the selected ones."""
     n = len(ids)
     if config.design == "rectifier":
-        size = design.expected_size(store.annotator(labels, ids))
+        size = design.expected_size(folders.annotator(labels, ids))
         propensity = design.probabilities(size, config.budget, config.uniform_share)
         return propensity, design.draw(propensity, rng)
     positions = design.uniform(n, config.budget, rng)
@@ -128,7 +128,7 @@ def _selected(
 
 
 def _selection(
-    ids: pa.ChunkedArray, propensity: store.Floats | None, positions: design.Ints, rng: np.random.Generator
+    ids: pa.ChunkedArray, propensity: folders.Floats | None, positions: design.Ints, rng: np.random.Generator
 ) -> pa.Table:
     is_selected = np.zeros(len(ids), dtype=bool)
     is_selected[positions] = True
@@ -152,15 +152,15 @@ def ratings(*, imported: Path, human: Path, out: Path) -> dict[str, Any]:
     Raises:
         UserError: an input is missing or wrong.
     """
-    files = dict(store.rating_files(human / "ratings"))
+    files = dict(folders.rating_files(human / "ratings"))
     inputs = {"ratings": imported} | {f"human {path.name}": path for path in files}
-    for name, (selection, answers) in store.answered(human / "rounds").items():
+    for name, (selection, answers) in folders.answered(human / "rounds").items():
         inputs |= {f"selection of round {name}": selection, f"answers of round {name}": answers}
     with output_folder(out, stage="ratings", config={}, inputs=inputs) as partial:
-        table, counts = merging.joined(store.read_ratings(imported), list(files.values()))
+        table, counts = merging.joined(folders.read_ratings(imported), list(files.values()))
         tables.write(table, tables.RATINGS, partial / "ratings.parquet")
-        rated = pa.table({"pair_id": pc.unique(table.column("pair_id"))}, schema=store.RATED.schema)
-        tables.write(rated, store.RATED, partial / "rated.parquet")
-        write_json(partial / "rounds.json", store.round_hashes(human / "rounds"))
+        rated = pa.table({"pair_id": pc.unique(table.column("pair_id"))}, schema=folders.RATED.schema)
+        tables.write(rated, folders.RATED, partial / "rated.parquet")
+        write_json(partial / "rounds.json", folders.round_hashes(human / "rounds"))
         write_json(partial / SUMMARY, counts)
     return counts

@@ -9,14 +9,14 @@ from typing import Final
 import httpx2
 from google.genai import errors, types
 
+from dedpo.asking.patience import Busy
+from dedpo.contract.sections import JudgeConfig
 from dedpo.errors import UserError
-from dedpo.images import mime_type
 from dedpo.judge import dialect, refusals, reply
 from dedpo.judge.connection import Connection, Usage, counted
 from dedpo.judge.protocol import Unusable, body, code, text_of
 from dedpo.judge.templates import Question
-from dedpo.patience import Busy
-from dedpo.sections import JudgeConfig
+from dedpo.vision.images import mime_type
 
 # Askings of one comparison by a judge that has answered others: at temperature 0 an answer seldom changes.
 TRIES: Final = 2

@@ -14,7 +14,10 @@ import httpx2
 from google import genai
 from google.genai import errors, types
 
-from dedpo.endpoints import through
+from dedpo.asking.endpoints import through
+from dedpo.asking.patience import Busy, Patience, is_exhausted, retry_after
+from dedpo.asking.statuses import BROKEN, is_busy
+from dedpo.contract.sections import JudgeConfig
 from dedpo.errors import UserError, excerpt
 from dedpo.judge import dialect, refusals
 from dedpo.judge.dialect import Dialect
@@ -22,9 +25,6 @@ from dedpo.judge.endpoint import API_VERSION, api_key, base_url
 from dedpo.judge.protocol import Page, Unusable, body, code, look_into_200, part
 from dedpo.judge.refusals import Refusal
 from dedpo.judge.templates import Question
-from dedpo.patience import Busy, Patience, is_exhausted, retry_after
-from dedpo.sections import JudgeConfig
-from dedpo.statuses import BROKEN, is_busy
 
 FIRST_PAUSE: Final = 1.0  # seconds
 # What google-genai raises where a body is not the protocol's, or JSON too deep for it.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from dedpo.contract.sections import JudgeConfig
 from dedpo.judge import templates
-from dedpo.sections import JudgeConfig
 
 # ai.google.dev/gemini-api/docs/tokens: a token is about four characters; a picture of at most 384 × 384 pixels is 258
 # tokens, a larger one 258 for every tile of 768 × 768.

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from dedpo.contract.sections import JudgeConfig
 from dedpo.judge import templates
 from dedpo.judge.templates import Question
-from dedpo.sections import JudgeConfig
 
 # A hostile prompt cannot make an answer dear.
 ANSWER_LIMIT: Final = 1024  # tokens

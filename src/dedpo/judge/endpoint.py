@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from dedpo.endpoints import check_key, check_url
+from dedpo.asking.endpoints import check_key, check_url
+from dedpo.contract.sections import JudgeConfig
 from dedpo.errors import UserError
-from dedpo.sections import JudgeConfig
 
 GOOGLE: Final = "https://generativelanguage.googleapis.com"
 API_VERSION: Final = "v1beta"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 
-from dedpo import probe
+from dedpo.asking import probe
+from dedpo.asking.probe import Answered
+from dedpo.contract.sections import JudgeConfig
 from dedpo.judge.client import Client
 from dedpo.judge.cost import dollars
-from dedpo.probe import Answered
-from dedpo.sections import JudgeConfig
 
 
 def ask(config: JudgeConfig, seconds: float = probe.SECONDS) -> Answered:

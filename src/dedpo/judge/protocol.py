@@ -9,9 +9,9 @@ from typing import Any, Final
 import httpx2
 from google.genai import errors, types
 
+from dedpo.asking.statuses import meant
 from dedpo.errors import excerpt
-from dedpo.images import mime_type
-from dedpo.statuses import meant
+from dedpo.vision.images import mime_type
 
 # Where the server may do better the next time; every other reason to stop would be there again.
 PASSING: Final = ("FINISH_REASON_UNSPECIFIED", "BLOCKED_REASON_UNSPECIFIED", "OTHER", "RECITATION")

@@ -9,7 +9,7 @@ import json
 import re
 from typing import Any, Final, NamedTuple
 
-from dedpo.sections import JudgeConfig
+from dedpo.contract.sections import JudgeConfig
 
 
 class Refusal(NamedTuple):

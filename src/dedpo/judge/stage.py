@@ -7,18 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dedpo import freshness, tables
+from dedpo.asking.answers import Log, adopt, finished_answers, log_folder, log_name
+from dedpo.asking.failures import Tally
+from dedpo.asking.workers import run_all
+from dedpo.contract import tables
+from dedpo.contract.sections import JudgeConfig
 from dedpo.errors import UserError
 from dedpo.judge import cost, table
+from dedpo.judge.answers import Answer, Store, read_cells, read_pictures, read_prompts, shown
 from dedpo.judge.comparisons import Comparison, choose
-from dedpo.judge.store import Answer, Store, read_cells, read_pictures, read_prompts, shown
 from dedpo.judge.templates import NAME, SCHEMA, SYSTEM, parts
-from dedpo.manifest import note_run, output_folder, write_json, write_text
+from dedpo.outputs import freshness
+from dedpo.outputs.manifest import note_run, output_folder, write_json, write_text
 from dedpo.progress import Advance, note, progress
-from dedpo.sections import JudgeConfig
-from dedpo.store import Log, adopt, finished_answers, log_folder, log_name
-from dedpo.tally import Tally
-from dedpo.workers import run_all
 
 if TYPE_CHECKING:
     from dedpo.judge.client import Client
@@ -146,7 +147,7 @@ def plan(
 
 
 def _size(samples: Path, comparison: Comparison) -> tuple[int, int]:
-    from dedpo.images import size
+    from dedpo.vision.images import size
 
     data = read_pictures(samples, [comparison])[comparison.model_0, comparison.prompt_id, comparison.seed]
     try:

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from dedpo import tables
+from dedpo.asking.failures import reason
+from dedpo.contract import tables
+from dedpo.contract.sections import JudgeConfig
 from dedpo.judge import cost
+from dedpo.judge.answers import Answer
 from dedpo.judge.comparisons import Comparison, winner
-from dedpo.judge.store import Answer
 from dedpo.judge.summary import shares
 from dedpo.judge.templates import CRITERIA
-from dedpo.sections import JudgeConfig
-from dedpo.tally import reason
 
 KEY = [(name, "ascending") for name in tables.VERDICTS.key]
 

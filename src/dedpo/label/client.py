@@ -12,16 +12,16 @@ from urllib.parse import urlsplit
 
 import openai
 
-from dedpo.endpoints import check_key, check_url, through
+from dedpo.asking.endpoints import check_key, check_url, through
+from dedpo.asking.patience import Busy, Patience, is_exhausted, retry_after
+from dedpo.asking.statuses import BROKEN, is_busy, meant
+from dedpo.contract.sections import LabelConfig
 from dedpo.errors import UserError, excerpt
 from dedpo.label import fatal, reply
 from dedpo.label.body import decoded, is_completion
 from dedpo.label.dialect import NO_LOGPROBS, Dialect
 from dedpo.label.refusal import Refusal, within_200
 from dedpo.label.templates import Message, without_system
-from dedpo.patience import Busy, Patience, is_exhausted, retry_after
-from dedpo.sections import LabelConfig
-from dedpo.statuses import BROKEN, is_busy, meant
 
 # vLLM, OpenAI and Gemini endpoints answer or refuse a connection in far less.
 CONNECT_SECONDS: Final = 10.0

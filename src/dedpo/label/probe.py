@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 
-from dedpo import probe
-from dedpo.images import data_url
+from dedpo.asking import probe
+from dedpo.asking.probe import Answered
+from dedpo.contract.sections import LabelConfig
 from dedpo.label.client import Client
 from dedpo.label.templates import messages, template
-from dedpo.probe import Answered
-from dedpo.sections import LabelConfig
+from dedpo.vision.images import data_url
 
 
 def ask(config: LabelConfig, seconds: float = probe.SECONDS) -> Answered:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from dedpo.statuses import meant
+from dedpo.asking.statuses import meant
 
 _LIMIT: Final = r"max(?:imum)?[ _-]?(?:completion[ _-]?|output[ _-]?|new[ _-]?)?tokens|output limit"
 # Our field → how servers speak of it, where they do not use its name.

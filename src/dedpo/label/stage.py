@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from dedpo import records, tables
+from dedpo.asking.answers import Log, adopt, finished_answers, log_folder, log_name
+from dedpo.asking.failures import Tally
+from dedpo.asking.workers import run_all
+from dedpo.contract import records, tables
+from dedpo.contract.sections import LabelConfig
 from dedpo.errors import UserError, excerpt
-from dedpo.images import data_url
+from dedpo.label.answers import WITHDRAWN, Answer, Store
 from dedpo.label.dialect import HOW
 from dedpo.label.looking import blindness
-from dedpo.label.store import WITHDRAWN, Answer, Store
 from dedpo.label.table import ORDERS, effort, failures, labels, summary
 from dedpo.label.templates import Message, Template, messages, template
-from dedpo.manifest import note_run, output_folder, read_manifest, write_json
+from dedpo.outputs.manifest import note_run, output_folder, read_manifest, write_json
 from dedpo.progress import Advance, note, progress
-from dedpo.sections import LabelConfig
-from dedpo.store import Log, adopt, finished_answers, log_folder, log_name
-from dedpo.tally import Tally
-from dedpo.workers import run_all
+from dedpo.vision.images import data_url
 
 if TYPE_CHECKING:
     from dedpo.label.client import Client

@@ -8,10 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from dedpo import tables
-from dedpo.label.store import Answer
-from dedpo.sections import LabelConfig
-from dedpo.tally import reason
+from dedpo.asking.failures import reason
+from dedpo.contract import tables
+from dedpo.contract.sections import LabelConfig
+from dedpo.label.answers import Answer
 
 ORDERS = ("01", "10")
 

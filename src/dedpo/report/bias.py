@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from dedpo.errors import excerpt
 from dedpo.report.labels import written
-from dedpo.report.store import Json, finite
+from dedpo.report.reading import Json, finite
 from dedpo.report.summary import Estimate
 
 WORDS_DRAWN: Final = 8

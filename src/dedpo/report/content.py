@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from dedpo.contract.sections import ReportConfig
 from dedpo.errors import UserError
 from dedpo.report import labels, summary, training
 from dedpo.report.answer import Answer, answer
@@ -14,10 +15,9 @@ from dedpo.report.judged import Judged, judged
 from dedpo.report.labels import Worth
 from dedpo.report.methods import REFERENCE, Method, shown
 from dedpo.report.provenance import Provenance, provenance
-from dedpo.report.store import Json, PictureRow, Sources
+from dedpo.report.reading import Json, PictureRow, Sources
 from dedpo.report.summary import Estimate
 from dedpo.report.training import Line
-from dedpo.sections import ReportConfig
 
 # Never far from the chosen metric: a score that rises while adherence falls was gamed.
 ADHERENCE: Final = "adherence"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from dedpo.report.provenance import Duration
-from dedpo.report.store import Json, finite
+from dedpo.report.reading import Json, finite
 
 
 class Cost(NamedTuple):

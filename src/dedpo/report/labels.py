@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dedpo.report.store import Json, Run, finite
+from dedpo.report.reading import Json, Run, finite
 from dedpo.report.summary import Estimate
 
 

@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from dedpo import origin
-from dedpo.report.store import Json, finite
+from dedpo.outputs import origin
+from dedpo.report.reading import Json, finite
 
 _ORDER = ("data", "labels", "bias", "targets", "policy", "samples", "scores", "verdicts")
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dedpo.manifest import output_folder, write_json, write_text
+from dedpo.contract.sections import ReportConfig
+from dedpo.outputs.manifest import output_folder, write_json, write_text
 from dedpo.report import markdown, page, training
 from dedpo.report.bias import plain
 from dedpo.report.content import Content, build
 from dedpo.report.labels import means
 from dedpo.report.methods import REFERENCE, shown
-from dedpo.report.store import Places, Sources, finished, finite, read, read_pictures, require
+from dedpo.report.reading import Places, Sources, finished, finite, read, read_pictures, require
 from dedpo.report.summary import Estimate
-from dedpo.sections import ReportConfig
 
 FILES = ("report.html", "report.md", "training.csv", "metrics.json")
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from dedpo.report.methods import REFERENCE, Method
-from dedpo.report.store import Json, Run, finite
+from dedpo.report.reading import Json, Run, finite
 from dedpo.report.summary import Estimate
 from dedpo.stats.intervals import student
 

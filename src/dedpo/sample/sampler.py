@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dedpo import diffusion, drawing
+from dedpo.contract.sections import SampleConfig
 from dedpo.rng import generator
-from dedpo.sections import SampleConfig
+from dedpo.vision import diffusion, drawing
 
 # More are no faster on a CPU.
 CPU_BATCH: Final = 16

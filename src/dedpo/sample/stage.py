@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dedpo import origin, tables
+from dedpo.contract import tables
+from dedpo.contract.sections import SampleConfig
 from dedpo.errors import UserError
-from dedpo.manifest import MANIFEST, input_hashes, note_run, output_folder, write_json
-from dedpo.memory import memory_errors
+from dedpo.outputs import origin
+from dedpo.outputs.manifest import MANIFEST, input_hashes, note_run, output_folder, write_json
 from dedpo.progress import note, progress
-from dedpo.sample import store
-from dedpo.sections import SampleConfig
+from dedpo.sample import shard_files
+from dedpo.vision.memory import memory_errors
 
 if TYPE_CHECKING:
     from dedpo.sample.sampler import Request
@@ -129,8 +130,8 @@ def _shard(
     folders: Sequence[Path],
 ) -> _Shard:
     file = f"samples-{name}.parquet"
-    mark = store.made_from(config, contents[f"model {name}"], contents.get("vae"), device)
-    found = {folder / file: store.kept(folder / file, mark, requests) for folder in folders}
+    mark = shard_files.made_from(config, contents[f"model {name}"], contents.get("vae"), device)
+    found = {folder / file: shard_files.kept(folder / file, mark, requests) for folder in folders}
     source = max(found, key=lambda path: len(found[path]))
     kept = found[source]
     is_whole = len(kept) == len(requests) == tables.count_rows(source) if kept else False
@@ -150,9 +151,9 @@ def _sample_models(
     Args:
         contents: what is known of the content of 'model <name>' and 'vae'.
     """
-    from dedpo import diffusion
-    from dedpo.device import choose_device
     from dedpo.sample import sampler
+    from dedpo.vision import diffusion
+    from dedpo.vision.device import choose_device
 
     # All names first: a policy that is missing must not be found out after hours of sampling the others.
     for name, source in models.items():
@@ -169,14 +170,14 @@ def _sample_models(
     if done:
         note(f"sample: {done} of {total} pictures are kept from earlier runs, {total - done} to draw")
     cut = None
-    sides = {store.side(shard.source): name for name, shard in shards.items() if shard.kept}
+    sides = {shard_files.side(shard.source): name for name, shard in shards.items() if shard.kept}
     with progress(f"sampling {len(models)} models", total, done) as advance:
         # One whole pipeline a model: loading takes a fraction of what sampling takes, and nothing is shared by mistake.
         for name, shard in shards.items():
             target = partial / shard.file
             if shard.source == target and shard.is_whole:
                 continue
-            pictures = store.read(shard.source, shard.kept) if shard.kept else {}
+            pictures = shard_files.read(shard.source, shard.kept) if shard.kept else {}
             if missing := [request for request in requests if request not in pictures]:
                 place = f"model '{name}'"
                 variant = config.variant if name == REFERENCE else None
@@ -195,7 +196,7 @@ def _sample_models(
                 except sampler.NotFiniteError as error:
                     raise UserError(f"{place} ({models[name]}): {error}{_why(name, pipeline)}") from None
                 cut = len(diffusion.too_long(pipeline, prompts)) if cut is None else cut
-            store.write(name, requests, pictures, shard.mark, target)
+            shard_files.write(name, requests, pictures, shard.mark, target)
         if cut is None:
             name = next(iter(models))
             cut = len(diffusion.too_long(diffusion.load(models[name], f"model '{name}'"), prompts))
@@ -218,7 +219,7 @@ def _note_bases(models: Mapping[str, str], contents: Mapping[str, Any]) -> None:
 
 def _note_size(pipeline: Any, place: str, side: int) -> None:
     """Say of a model that is drawn at another size than its own; some do not say which that is."""
-    from dedpo import diffusion
+    from dedpo.vision import diffusion
 
     with suppress(UserError):
         if (own := diffusion.side(pipeline, place)) != side:
@@ -235,7 +236,7 @@ def _unequal(sides: dict[int, str]) -> str:
 
 def _why(model: str, pipeline: Any) -> str:
     """What a picture that is not finite says of its model."""
-    from dedpo import diffusion
+    from dedpo.vision import diffusion
 
     if broken := diffusion.broken_weights(pipeline):
         remedy = "fetch the base model again" if model == REFERENCE else "train it again"
@@ -250,7 +251,7 @@ def _pictures(
 ) -> dict[tuple[str, int], bytes]:
     from PIL import Image
 
-    from dedpo.images import encode_png
+    from dedpo.vision.images import encode_png
 
     encoded: dict[tuple[str, int], bytes] = {}
     for request, array in zip(requests, pictures, strict=True):

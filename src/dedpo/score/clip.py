@@ -10,11 +10,11 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
-from dedpo import clip
-from dedpo.clip import Clip, Prepare
 from dedpo.errors import UserError, excerpt
 from dedpo.score import hpsv2, weights
 from dedpo.score.plan import Model
+from dedpo.vision import clip
+from dedpo.vision.clip import Clip, Prepare
 
 
 def load(source: Model, device: torch.device, dtype: torch.dtype, trusted: Sequence[str] = ()) -> Clip:

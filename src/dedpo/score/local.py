@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dedpo.device import choose_device
+from dedpo.contract.sections import Metric, ScoreConfig
 from dedpo.errors import UserError
 from dedpo.score import aesthetic, clip, metrics
 from dedpo.score.plan import Model
-from dedpo.sections import Metric, ScoreConfig
+from dedpo.vision.device import choose_device
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PROMPT_BATCH = 256

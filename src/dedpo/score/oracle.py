@@ -12,12 +12,12 @@ from typing import Any, Self
 
 import httpx
 
-from dedpo.endpoints import check_url
+from dedpo.asking.endpoints import check_url
+from dedpo.asking.patience import Busy, Patience, retry_after
+from dedpo.asking.statuses import is_busy
+from dedpo.contract.sections import ScoreConfig
 from dedpo.errors import UserError, excerpt
-from dedpo.patience import Busy, Patience, retry_after
 from dedpo.score import plan
-from dedpo.sections import ScoreConfig
-from dedpo.statuses import is_busy
 
 # Tries of one request in broken moments, with pauses of 0.25, 0.5, 1 and 2 s between them; a busy server is outlasted.
 ATTEMPTS = 5

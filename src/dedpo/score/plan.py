@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final
 
 import dedpo
-from dedpo import hub
+from dedpo.contract import model_names
+from dedpo.contract.model_names import check_name
+from dedpo.contract.sections import Metric, ScoreConfig
 from dedpo.errors import UserError
-from dedpo.hub import check_name
-from dedpo.sections import Metric, ScoreConfig
 
 ORACLE: Final[tuple[Metric, ...]] = ("human_oracle", "adherence")
 HPSV2_FILES: Final[dict[Metric, str]] = {"hpsv2.0": "HPS_v2_compressed.pt", "hpsv2.1": "HPS_v2.1_compressed.pt"}
@@ -83,7 +83,7 @@ def _model(metric: Metric, config: ScoreConfig) -> Model:
             weights, place = config.hpsv2_model, "score.hpsv2_model"
             if (Path(weights) / "config.json").is_file():
                 return Model(weights, weights, True, place, place)
-            name, revision = hub.model(weights)
+            name, revision = model_names.model(weights)
             file = f"{name}/{HPSV2_FILES[metric]}" + (f"@{revision}" if revision else "")
             return Model(file, config.hpsv2_base, True, place, "score.hpsv2_base")
 

@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from PIL import Image
 
-from dedpo import freshness, origin, tables
+from dedpo.asking.answers import adopt, log_folder
+from dedpo.asking.workers import run_all
+from dedpo.contract import tables
+from dedpo.contract.sections import Metric, ScoreConfig
 from dedpo.errors import UserError, excerpt
-from dedpo.images import data_url, decode
-from dedpo.manifest import input_hashes, note_run, output_folder, write_json
-from dedpo.memory import memory_errors
+from dedpo.outputs import freshness, origin
+from dedpo.outputs.manifest import input_hashes, note_run, output_folder, write_json
 from dedpo.progress import Advance, note, progress
 from dedpo.score import plan
+from dedpo.score.answers import Key, Score, Store, shown
 from dedpo.score.plan import Model
-from dedpo.score.store import Key, Score, Store, shown
-from dedpo.sections import Metric, ScoreConfig
-from dedpo.store import adopt, log_folder
-from dedpo.workers import run_all
+from dedpo.vision.images import data_url, decode
+from dedpo.vision.memory import memory_errors
 
 if TYPE_CHECKING:
     from dedpo.score.oracle import Item, Oracle

@@ -11,7 +11,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from dedpo import hub
+from dedpo.contract import model_names
 from dedpo.errors import UserError, excerpt
 
 # sac+logos+ava1-l14-linearMSE.pth as published in github.com/christophschuhmann/improved-aesthetic-predictor. The
@@ -27,7 +27,7 @@ def locate(name: str, place: str) -> Path:
     """
     if Path(name).is_file():
         return Path(name)
-    plain, revision = hub.model(name)
+    plain, revision = model_names.model(name)
     owner, _, rest = plain.partition("/")
     repository, _, file = rest.partition("/")
     if not file:
@@ -40,8 +40,8 @@ def locate(name: str, place: str) -> Path:
         return Path(hf_hub_download(f"{owner}/{repository}", file, revision=revision))
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{place}: {name}: neither a file here nor had from the hub ({excerpt(str(error), 100)}); {hub.REACH}: "
-            f"{hub.Model(f'{owner}/{repository} {file}', revision).download}"
+            f"{place}: {name}: neither a file here nor had from the hub ({excerpt(str(error), 100)}); "
+            f"{model_names.REACH}: {model_names.Model(f'{owner}/{repository} {file}', revision).download}"
         ) from None
 
 

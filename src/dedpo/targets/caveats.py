@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from dedpo.sections import TargetsConfig
+from dedpo.contract.sections import TargetsConfig
 from dedpo.targets import arms
 from dedpo.targets.arms import Table
 from dedpo.targets.estimates import Estimates
 from dedpo.targets.facts import LARGEST_FLIP_RATE
-from dedpo.targets.store import Opinions
+from dedpo.targets.reading import Opinions
 
 # At λ = 1 with hard labels the gradient is noisier than human labels alone would give, below this accuracy.
 USEFUL_ACCURACY: Final = 0.75

@@ -11,8 +11,8 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dedpo.contract.sections import TargetsConfig
 from dedpo.rng import generator
-from dedpo.sections import TargetsConfig
 from dedpo.stats.agreement import choices
 from dedpo.stats.combination import combined
 from dedpo.stats.intervals import Interval, wilson
@@ -20,7 +20,7 @@ from dedpo.stats.overlap import correction_weights, kish
 from dedpo.stats.power import Moments, best_power, moments_of, products
 from dedpo.stats.probe import Probe, cross_fitted
 from dedpo.stats.recalibration import recalibrated
-from dedpo.targets.store import Opinions
+from dedpo.targets.reading import Opinions
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -6,13 +6,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from dedpo.contract.sections import TargetsConfig
 from dedpo.errors import UserError
-from dedpo.sections import TargetsConfig
 from dedpo.stats.overlap import kish
 from dedpo.stats.power import best_power, effective_labels, effective_labels_interval
 from dedpo.targets import arms
 from dedpo.targets.estimates import Estimates
-from dedpo.targets.store import Opinions
+from dedpo.targets.reading import Opinions
 
 # rdpo divides by 1 − 2ε; an estimate above this would magnify its own error more than tenfold.
 LARGEST_FLIP_RATE: Final = 0.45

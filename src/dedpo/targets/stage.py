@@ -10,15 +10,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dedpo import tables
+from dedpo.contract import tables
+from dedpo.contract.sections import TargetsConfig
 from dedpo.errors import UserError
-from dedpo.manifest import output_folder, write_json
-from dedpo.sections import TargetsConfig
+from dedpo.outputs.manifest import output_folder, write_json
 from dedpo.targets import arms as arms_
 from dedpo.targets import caveats, words
 from dedpo.targets.estimates import Estimates, estimate
 from dedpo.targets.facts import facts as facts_of
-from dedpo.targets.store import Opinions, read
+from dedpo.targets.reading import Opinions, read
 
 
 def run(

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dedpo.contract.sections import LoraConfig
 from dedpo.errors import UserError
-from dedpo.sections import LoraConfig
 from dedpo.train.parallel import whole
 
 NAME = "default"

@@ -21,14 +21,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dedpo import diffusion, model_files, tables
+from dedpo.contract import tables
 from dedpo.errors import UserError, excerpt
-from dedpo.manifest import file_hashes
+from dedpo.outputs.manifest import file_hashes
 from dedpo.progress import Advance, progress
 from dedpo.train import cache_entry
 from dedpo.train.backbone import Conditioning
 from dedpo.train.cache_entry import Entry, Index
 from dedpo.train.encoding import Encoder
+from dedpo.vision import diffusion, model_files
 
 Floats = NDArray[np.float32]
 VERSION: Final = 3

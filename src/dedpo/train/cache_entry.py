@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dedpo import disk
-from dedpo.manifest import write_json
+from dedpo.outputs.manifest import write_json
 
 Floats = NDArray[np.float32]
 _INDEX: Final = "index.json"

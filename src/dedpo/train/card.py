@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import yaml
 
-from dedpo import hub
+from dedpo.contract import model_names
 
 # Measured → in words; others keep their names.
 WORDS: Final = {
@@ -77,7 +77,7 @@ def _front_matter(settings: Mapping[str, Any], *, is_on_hub: bool) -> str:
     # The hub refuses a card whose base_model is a path.
     if is_on_hub:
         fields |= {
-            "base_model": hub.model(settings["base"]).name,
+            "base_model": model_names.model(settings["base"]).name,
             "base_model_relation": "adapter" if is_lora else "finetune",
         }
     return f"---\n{yaml.safe_dump(fields | {'tags': tags}, sort_keys=False).strip()}\n---"
@@ -101,7 +101,7 @@ def _example(settings: Mapping[str, Any], metrics: Mapping[str, Any], bases: Seq
     if settings["lora"] is None:
         load += f'pipeline = DiffusionPipeline.from_pretrained("{this}")\n'
     else:
-        name, revision = hub.model(bases[-1])
+        name, revision = model_names.model(bases[-1])
         options = {"revision": revision, "variant": settings["variant"]}
         given = "".join(f', {key}="{value}"' for key, value in options.items() if value)
         load += f'pipeline = DiffusionPipeline.from_pretrained("{name}"{given})\n'

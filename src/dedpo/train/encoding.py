@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dedpo import images
 from dedpo.train import backbone
+from dedpo.vision import images
 
 Floats = NDArray[np.float32]
 # A smaller share of an image's area within the square is worth telling.

@@ -21,7 +21,7 @@ from typing import Any, NoReturn, TypeVar
 
 from dedpo import redact
 from dedpo.errors import UserError
-from dedpo.manifest import write_text
+from dedpo.outputs.manifest import write_text
 
 Job = TypeVar("Job")
 # What the shell says of a process that SIGTERM ended, and so do we after an orderly stop.

@@ -17,8 +17,8 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dedpo.contract.sections import TrainConfig
 from dedpo.errors import UserError
-from dedpo.sections import TrainConfig
 from dedpo.train import diagnostics, self_training
 from dedpo.train.average import Average
 from dedpo.train.batches import Batch, Sampler

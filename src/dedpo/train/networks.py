@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from dedpo.sections import TrainConfig
+from dedpo.contract.sections import TrainConfig
 from dedpo.train import adapters
 from dedpo.train.backbone import Conditioning, NoiseSchedule, denoising_error
 from dedpo.train.parallel import like, local, shard, whole

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import torch
 
+from dedpo.contract.sections import TrainConfig
 from dedpo.errors import UserError
-from dedpo.sections import TrainConfig
 
 
 def make_optimizer(

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dedpo import adapter_files
-from dedpo.sections import TrainConfig
+from dedpo.contract.sections import TrainConfig
 from dedpo.train import adapters
+from dedpo.vision import adapter_files
 
 
 def save(

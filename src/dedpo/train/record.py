@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from dedpo import disk
+from dedpo.contract.sections import TrainConfig
 from dedpo.errors import UserError
 from dedpo.progress import Advance, progress
-from dedpo.sections import TrainConfig
 
 METRICS: Final = "metrics.jsonl"
 # Steps over which the speed is taken.

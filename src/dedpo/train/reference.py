@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dedpo import disk
-from dedpo.diffusion import weights_hash
 from dedpo.train.backbone import NoiseSchedule
 from dedpo.train.cache import Cache
+from dedpo.vision.diffusion import weights_hash
 
 Floats = NDArray[np.float32]
 # Increase it when draws or the error's definition change.

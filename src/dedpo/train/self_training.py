@@ -2,8 +2,8 @@
 
 The targets hold human labels alone, a = R·r and b = R·r·z with zero rows kept; ĝ exists only while training, and `fill`
 adds what it says. ĝ = σ(h) comes from a fresh draw of (t, ε) for the policy as it is now (`synthetic`), or from what
-the pair's last visit left behind (`Memory`). Both have seen the labels that are to correct them; the ĝ of split.py has
-not.
+the pair's last visit left behind (`Memory`). Both have seen the labels that are to correct them; the ĝ of
+sample_splitting.py has not.
 """
 
 from __future__ import annotations

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dedpo import origin
+from dedpo.contract.sections import TrainConfig
 from dedpo.errors import UserError
-from dedpo.manifest import output_folder
-from dedpo.memory import memory_errors
-from dedpo.ownership import partial_of
-from dedpo.sections import TrainConfig
+from dedpo.outputs import origin
+from dedpo.outputs.manifest import output_folder
+from dedpo.outputs.ownership import partial_of
 from dedpo.train import launch
+from dedpo.vision.memory import memory_errors
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -114,24 +114,24 @@ def run(
 def _work(job: _Job) -> dict[str, Any]:
     """What each rank does."""
     # Heavy imports wait until a training really starts.
-    from dedpo import diffusion
-    from dedpo.train import account_store, diagnostics, policy, session, store
+    from dedpo.train import account, diagnostics, policy, reading, session
     from dedpo.train.loop import Trainer
+    from dedpo.vision import diffusion
 
     accelerator = _join(job.config)
     share = job.config.batch_size // accelerator.num_processes
     with _folder(job, accelerator) as partial, _memory(job.config.micro_batch or share):
         pipeline, cache, validation = _prepare(job, accelerator, partial)
         identity = diffusion.identity(job.config.base, pipeline) if job.config.lora else {}
-        notes = account_store.notes(cache, pipeline)
+        notes = account.notes(cache, pipeline)
         if accelerator.is_main_process:
             for note in notes:
                 print(f"warning: {note}", file=sys.stderr, flush=True)  # noqa: T201
-        data = store.training_set(job.targets, cache.row, cache.set_aside)
+        data = reading.training_set(job.targets, cache.row, cache.set_aside)
         if data.objective == "self_training_split":
             data = _annotated(job, accelerator, pipeline, cache, data, partial)
             pipeline, cache, validation = _prepare(job, accelerator, partial)
-        held_out = store.held_out(job.ratings, job.splits, cache.row)
+        held_out = reading.held_out(job.ratings, job.splits, cache.row)
         trainer = Trainer(job.config, pipeline, cache, data, held_out, job.seed, accelerator)
         outcome = session.train(trainer, partial, job.name, job.settings, validation)
         metrics: dict[str, Any] = {}
@@ -140,7 +140,7 @@ def _work(job: _Job) -> dict[str, Any]:
             if accelerator.is_main_process:
                 weights = outcome.weights or weights
                 policy.save(pipeline, weights, job.config, partial, resolution=cache.resolution, identity=identity)
-                metrics = account_store.write(job.settings, job.targets, trainer, outcome, notes, partial)
+                metrics = account.write(job.settings, job.targets, trainer, outcome, notes, partial)
         accelerator.wait_for_everyone()
     accelerator.end_training()
     return metrics | (diagnostics.memory() if metrics else {})
@@ -161,7 +161,7 @@ def _join(config: TrainConfig) -> Accelerator:
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
-    from dedpo.device import choose_device
+    from dedpo.vision.device import choose_device
 
     device = choose_device(config.device)
     if config.precision == "fp16" and (device.type == "cpu" or config.strategy == "fsdp"):
@@ -177,7 +177,7 @@ def _join(config: TrainConfig) -> Accelerator:
 @contextmanager
 def _folder(job: _Job, accelerator: Accelerator) -> Iterator[Path]:
     """The run's partial folder, on every rank; the main one opens and finishes it."""
-    from dedpo.train import extension_store, store
+    from dedpo.train import extension, reading
 
     if not accelerator.is_main_process:
         accelerator.wait_for_everyone()
@@ -194,18 +194,18 @@ def _folder(job: _Job, accelerator: Accelerator) -> Iterator[Path]:
         changeable=CHANGEABLE,
         precious="**/.checkpoint-*.pt",
     ) as partial:
-        asked = (job.config, store.read_targets(job.targets)["objective"], models)
-        extension_store.take_up(job.out, partial, *asked)
+        asked = (job.config, reading.read_targets(job.targets)["objective"], models)
+        extension.take_up(job.out, partial, *asked)
         accelerator.wait_for_everyone()
         yield partial
-        extension_store.keep(job.out, partial, *asked)
+        extension.keep(job.out, partial, *asked)
 
 
 def _prepare(job: _Job, accelerator: Accelerator, partial: Path) -> tuple[Any, Any, Validation | None]:
     """The base model, the encodings of the pairs, and who draws on the way."""
-    from dedpo import diffusion
     from dedpo.train.cache import open_or_build
     from dedpo.train.validation import Validation
+    from dedpo.vision import diffusion
 
     config = job.config
     pipeline = diffusion.load(config.base, "train.base", variant=config.variant, vae=config.vae)
@@ -231,7 +231,7 @@ def _annotated(
     job: _Job, accelerator: Accelerator, pipeline: Any, cache: Any, data: TrainingSet, partial: Path
 ) -> TrainingSet:
     """The set of `self_training_split`, annotated by a policy that `pipeline` is trained to first."""
-    from dedpo.train import session, split
+    from dedpo.train import sample_splitting, session
     from dedpo.train.loop import HeldOut, Trainer
 
     def fit(first: TrainingSet, folder: Path) -> Trainer:
@@ -240,6 +240,6 @@ def _annotated(
         session.train(trainer, folder, job.name, job.settings)
         return trainer
 
-    filled = split.annotated(data, partial, job.seed, job.config.self_training_threshold, fit)
+    filled = sample_splitting.annotated(data, partial, job.seed, job.config.self_training_threshold, fit)
     accelerator.free_memory()
     return filled

@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dedpo import disk, drawing
+from dedpo import disk
 from dedpo.rng import generator
+from dedpo.vision import drawing
 
 # The paper's sampling: DPM-Solver++, 20 steps, guidance 7.5.
 STEPS: Final = 20

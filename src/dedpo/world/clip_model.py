@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
-from dedpo.manifest import output_folder
+from dedpo.outputs.manifest import output_folder
 from dedpo.progress import progress
 from dedpo.world.base_model import MAX_TOKENS, make_tokenizer
 from dedpo.world.prompts import Prompt, prompts_of

@@ -9,10 +9,10 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
-from dedpo.images import encode_png
-from dedpo.manifest import output_folder
+from dedpo.contract.sections import WorldConfig
+from dedpo.outputs.manifest import output_folder
 from dedpo.progress import progress
-from dedpo.sections import WorldConfig
+from dedpo.vision.images import encode_png
 from dedpo.world.oracle import human_preferences
 from dedpo.world.prompts import prompts_of
 from dedpo.world.render import Images, render

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dedpo import images
+from dedpo.vision import images
 from dedpo.world import chat, gemini, judges, oracle, prompts
 from dedpo.world.annotators import ANNOTATORS
 from dedpo.world.render import SIZE, Images

@@ -1,0 +1,159 @@
+"""What this machine can do, found out without starting anything."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata, util
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from rich.table import Table
+from rich.text import Text
+
+from dedpo import redact
+from dedpo.contract.config import Config
+from dedpo.kubeflow.endpoint_checks import GEMINI_KEYS, Finding, annotation, get, judgement, secret
+from dedpo.terminal import console
+
+# Extra → the module that shows whether it is installed.
+EXTRAS: Final = {
+    "data": "dvc",
+    "label": "openai",
+    "bias": "evidently",
+    "train": "accelerate",
+    "sample": "diffusers",
+    "score": "httpx",
+    "judge": "google.genai",
+    "report": "matplotlib",
+    "pipeline": "kfp",
+    "world": "starlette",
+}
+
+
+_COLOURS: Final = {"ok": "green", "note": "yellow", "missing": "red"}
+
+
+def examine(config: Config) -> list[Finding]:
+    """Look at Python, cores, memory, disk, torch, optional packages and the endpoints of the settings."""
+    return [*_machine(), *_torch(), *_extras(), *_endpoints(config)]
+
+
+def show(findings: list[Finding]) -> None:
+    """Print the findings as a table."""
+    table = Table("", "what", "found", header_style="bold")
+    for finding in findings:
+        table.add_row(Text(finding.state, _COLOURS[finding.state]), finding.what, redact.text(finding.detail))
+    console().print(table)
+
+
+def _machine() -> Iterator[Finding]:
+    yield Finding("python", "ok", f"{sys.version.split()[0]} on {platform.system()} {platform.machine()}")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Finding("cores", "ok", str(cores))
+    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
+        page = os.sysconf("SC_PAGE_SIZE") / 2**30
+        free, total = page * os.sysconf("SC_AVPHYS_PAGES"), page * os.sysconf("SC_PHYS_PAGES")
+        yield Finding("memory", "ok" if free >= 4 else "note", f"{free:.1f} GiB free of {total:.1f} (the demo needs 4)")
+    disk = shutil.disk_usage(Path.cwd())
+    yield Finding("disk", "ok" if disk.free > 5 * 2**30 else "note", f"{disk.free / 2**30:.0f} GiB free here")
+    for tool in ("git", "dvc"):
+        path = shutil.which(tool)
+        yield Finding(tool, "ok" if path else "missing", path or "not on the PATH; needed for versions and 'dvc repro'")
+
+
+def _torch() -> Iterator[Finding]:
+    if util.find_spec("torch") is None:
+        yield Finding("torch", "missing", "pip install 'dedpo[train]'")
+        return
+    yield Finding("torch", "ok", metadata.version("torch"))
+    # In a child: importing torch takes seconds and would stay in memory.
+    script = (
+        "import torch\n"
+        "for i in range(torch.cuda.device_count()):\n"
+        " p = torch.cuda.get_device_properties(i)\n"
+        " print(f'GPU {i}|{p.name}, {p.total_memory / 2**30:.0f} GiB')\n"
+        "if torch.cuda.device_count():\n"
+        " nccl = '.'.join(map(str, torch.cuda.nccl.version())) if torch.distributed.is_nccl_available() else 'none'\n"
+        " print(f'CUDA|{torch.version.cuda}, NCCL {nccl}')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)  # noqa: S603
+    found = [line.partition("|") for line in done.stdout.splitlines() if "|" in line]
+    for what, _, detail in found:
+        yield Finding(what, "ok", detail)
+    if found:
+        yield from _driver()
+    else:
+        yield Finding("GPU", "note", "none: the embedded world trains on the CPU, SD1.5 and SDXL need a GPU")
+
+
+def _driver() -> Iterator[Finding]:
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return
+    if done.returncode == 0 and done.stdout.strip():
+        yield Finding("GPU driver", "ok", ", ".join(sorted(set(done.stdout.split()))))
+
+
+def _extras() -> Iterator[Finding]:
+    for extra, module in EXTRAS.items():
+        try:
+            found = util.find_spec(module) is not None
+        except ModuleNotFoundError:
+            found = False
+        yield Finding(
+            f"extra '{extra}'", "ok" if found else "missing", module if found else f"pip install 'dedpo[{extra}]'"
+        )
+
+
+def _endpoints(config: Config) -> Iterator[Finding]:
+    url = config.label.base_url or os.environ.get("OPENAI_BASE_URL")
+    there = _endpoint("annotator", url, "/models", "label.base_url")
+    yield there
+    if url and there.state != "missing":
+        yield annotation(config)
+    yield _endpoint(
+        "oracle", config.score.oracle_url or os.environ.get("DEDPO_ORACLE_URL"), "/health", "score.oracle_url"
+    )
+    key = "set" if os.environ.get("OPENAI_API_KEY") else "not set (needed for endpoints that ask for one)"
+    yield Finding("$OPENAI_API_KEY", "ok" if key == "set" else "note", key)
+    yield from _judge(config)
+
+
+def _judge(config: Config) -> Iterator[Finding]:
+    if config.judge.model is None:
+        yield Finding("judge", "ok", "none (judge.model is null)")
+        return
+    if any(os.environ.get(name, "").strip() for name in GEMINI_KEYS):
+        yield Finding("$GEMINI_API_KEY", "ok", "set")
+        yield judgement(config)
+    else:
+        where = config.judge.base_url or os.environ.get("GEMINI_BASE_URL") or "Google (judge.base_url is not set)"
+        yield Finding("judge", "note", f"'{config.judge.model}' at {where}; not asked")
+        yield Finding("$GEMINI_API_KEY", "note", "not set, nor is $GOOGLE_API_KEY (the judge needs one)")
+
+
+def _endpoint(what: str, url: str | None, path: str, setting: str) -> Finding:
+    if not url:
+        return Finding(what, "note", f"no endpoint; set {setting} (the demo starts its own)")
+    if urlsplit(url).scheme not in ("http", "https"):
+        return Finding(what, "missing", f"{url}: not an http(s) address; set {setting}")
+    headers = {}
+    if path == "/models":
+        key, problem = secret("OPENAI_API_KEY")
+        if problem:
+            return Finding(what, "missing", problem)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+    answer = get(url.rstrip("/").removesuffix("/chat/completions") + path, headers)
+    if answer.status is None:
+        return Finding(what, "missing", f"{url}: {answer.text}; start it or set {setting}")
+    if answer.status >= 400:
+        return Finding(what, "note", f"{url} answers with {answer.status}")
+    return Finding(what, "ok", f"{url} answers ({answer.status})")

@@ -1,0 +1,62 @@
+"""Which of a round's pairs somebody answered, as far as the answer is still among the merged ratings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from dedpo.contract import tables
+from dedpo.errors import UserError
+
+ANSWERED: Final = "answered.json"
+Keys = Collection[tuple[str, str]]  # (pair_id, rater)
+
+
+class Note(NamedTuple):
+    """A round's answered.json.
+
+    Attributes:
+        design: how its pairs were drawn; 'again': second opinions, which splits do not count.
+        pairs: pair_id → raters who answered it in this round.
+    """
+
+    design: str
+    pairs: dict[str, list[str]]
+
+    def still(self, rated: Keys) -> list[str]:
+        """The pairs, sorted, of whose answers one is still among the ratings: what was deleted is answered no more."""
+        return still(self.pairs, rated)
+
+
+def still(pairs: Mapping[str, Collection[str]], rated: Keys) -> list[str]:
+    """Those of pair_id → raters, sorted, of which a rater's rating is still there."""
+    return sorted(pair for pair, raters in pairs.items() if any((pair, rater) in rated for rater in raters))
+
+
+def note(path: Path) -> Note:
+    """Read an answered.json.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        pairs = {str(pair): [str(rater) for rater in raters] for pair, raters in found["pairs"].items()}
+        return Note(str(found["design"]), pairs)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{path}: cannot be read; merge the round's export again") from None
+
+
+def rated(ratings: Path) -> set[tuple[str, str]]:
+    """(pair_id, rater) of every merged rating in a folder of them; none if it is not there.
+
+    Raises:
+        UserError: a file in it is no ratings table.
+    """
+    found: set[tuple[str, str]] = set()
+    for path in sorted(ratings.glob("*.parquet")):
+        table = tables.read(path, tables.RATINGS, ["pair_id", "rater"])
+        found |= set(zip(*(column.to_pylist() for column in table.itercolumns()), strict=True))
+    return found

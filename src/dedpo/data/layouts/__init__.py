@@ -1,0 +1,1 @@
+"""How sources are laid out: one file a layout."""

@@ -1,0 +1,1 @@
+"""What an import holds, as numbers and as a page."""

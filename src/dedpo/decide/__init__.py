@@ -1,0 +1,1 @@
+"""What may be trained on and what is put to use: the gate before training, the promotion after it."""

@@ -1,0 +1,248 @@
+"""What a pipeline's run asks for, checked before anything is spent: settings, data, endpoints, keys, GPUs."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+from dedpo import redact
+from dedpo.asking import probe
+from dedpo.contract import model_names
+from dedpo.contract.config import Config
+from dedpo.errors import UserError, excerpt
+from dedpo.kubeflow import endpoint_checks, request, source_checks
+from dedpo.kubeflow import gpus as shares
+from dedpo.kubeflow.endpoint_checks import Finding
+from dedpo.kubeflow.overrides import STAGES
+
+# The endpoints and repositories are asked at the same time, and have this long together.
+SECONDS: Final = 9.0
+# A real answer takes a thinking model some tens of seconds.
+QUESTION_SECONDS: Final = probe.SECONDS + SECONDS
+COMMIT: Final = "commit"
+
+
+class Plan(NamedTuple):
+    """What the pipeline's tasks are given. One loop of label tasks serves all three ways of labelling.
+
+    Attributes:
+        sections: stage → its section of the settings as JSON: changing one stage's setting repeats no other stage.
+            Without a judge, its section names no model.
+        origin: how the source is to be had.
+        commit: of a versioned source; else the parameter `revision`.
+        arms: those to train; the primary alone if the baselines are off.
+        labelling: labels are there, an endpoint is asked, or each label task starts a server.
+        label_image, label_gpus, label_cpus, label_memory, label_selector, label_tolerations: of the label tasks.
+        gpus, cpus, memory: of a training; one_gpu: of the other GPU tasks, 0 if the run has none.
+        accelerator, node_selector, tolerations: of GPU tasks; a selector and tolerations only where there are GPUs.
+    """
+
+    sections: dict[str, str]
+    origin: Literal["folder", "versioned", "world"]
+    commit: str
+    arms: list[str]
+    max_pixels: int
+    labelling: Literal["given", "endpoint", "server"]
+    label_image: str
+    label_gpus: str
+    label_cpus: str
+    label_memory: str
+    label_selector: dict[str, str]
+    label_tolerations: list[dict[str, Any]]
+    gpus: str
+    one_gpu: str
+    cpus: str
+    memory: str
+    accelerator: str
+    node_selector: dict[str, str]
+    tolerations: list[dict[str, Any]]
+
+
+def check(
+    *,
+    source: str,
+    revision: str,
+    prompts: str,
+    annotator: str,
+    annotator_url: str,
+    labels: str,
+    judge: str,
+    base: str,
+    arms: list[str],
+    baselines: bool,
+    primary: str,
+    seed: int,
+    overrides: str,
+    secret: str,
+    image: str,
+    train_image: str,
+    label_image: str,
+    gpus: int,
+    gpu_pool: Mapping[str, Any],
+) -> Plan:
+    """Examine the pipeline's parameters, and print what was found, a line each.
+
+    Takes less than `SECONDS` and, for each model that is asked, `QUESTION_SECONDS`, and a little; starts
+    nothing, and spends at most one answer of each.
+
+    Raises:
+        UserError: names everything that is wrong, not only the first thing.
+    """
+    asked = {
+        "annotator": annotator, "annotator_url": annotator_url, "labels": labels, "judge": judge, "base": base,
+        "arms": arms, "baselines": baselines, "primary": primary, "seed": seed, "overrides": overrides,
+        "secret": secret, "image": image, "train_image": train_image, "label_image": label_image, "gpus": gpus,
+        "gpu_pool": gpu_pool,
+    }  # fmt: skip
+    labelling = request.labelling(asked)
+    config, pool, findings = request.settle(asked, in_image=True)
+    findings += _hub(base)
+    kind, commit, found = _source(source, revision, prompts)
+    findings += found
+    checks = _remote_checks(config, source, labels, labelling, judging=bool(judge), kind=kind)
+    findings += _together(checks, SECONDS)
+    # Nothing is paid for a run that is refused anyway.
+    if config is not None and not any(f.state == "missing" for f in findings):
+        # One after the other: both clients import libraries that they share while they work, and two threads that do
+        # so at once see modules that are half there.
+        for what, question in _questions(config, labelling, judging=bool(judge)).items():
+            findings += _together({what: question}, QUESTION_SECONDS)
+    # The commit is what the revision's lookup, one of them, has found.
+    commit = next((f.detail for f in findings if f.what == COMMIT), commit)
+    findings = [f for f in findings if f.what != COMMIT]
+    show(findings)
+    request.refuse(findings)
+    assert config is not None
+    assert pool is not None
+    assert kind is not None
+    if not judge:
+        config = config.model_copy(update={"judge": config.judge.model_copy(update={"model": None})})
+    serves = labelling == "server"
+    training, label = shares.training(gpus), shares.labelling(serves=serves)
+    selector, tolerations = dict(pool.selector), [t.model_dump(exclude_none=True) for t in pool.tolerations]
+    return Plan(
+        sections={stage: getattr(config, stage).model_dump_json() for stage in STAGES},
+        origin=kind,
+        commit=commit,
+        arms=list(config.arms),
+        max_pixels=config.data.max_pixels,
+        labelling=labelling,
+        label_image=label_image if serves else image,
+        label_gpus=label.gpus,
+        label_cpus=label.cpus,
+        label_memory=label.memory,
+        label_selector=selector if serves else {},
+        label_tolerations=tolerations if serves else [],
+        gpus=training.gpus,
+        one_gpu=str(min(gpus, 1)),
+        cpus=training.cpus,
+        memory=training.memory,
+        accelerator=pool.accelerator,
+        node_selector=selector if gpus else {},
+        tolerations=tolerations if gpus else [],
+    )
+
+
+def show(findings: Sequence[Finding]) -> None:
+    """Print a line for each finding: a pod's log has no width, and a table would break the lines."""
+    width = max(len(f.what) for f in findings)
+    for finding in findings:
+        print(f"{finding.state:<8}{finding.what:<{width}}  {redact.text(finding.detail)}", flush=True)  # noqa: T201
+
+
+def _hub(base: str) -> Iterator[Finding]:
+    if Path(base).exists():
+        yield Finding("base", "ok", base)
+        return
+    if base.startswith("/"):
+        yield Finding("base", "note", f"{base}: not in this image; the training image or a volume must have it")
+        return
+    try:
+        model_names.check_name(base, "base")
+    except UserError as error:
+        yield Finding("base", "missing", str(error))
+        return
+    if os.environ.get("HF_TOKEN"):
+        yield Finding("base", "ok", f"{base} from the hub; $HF_TOKEN is set")
+    else:
+        yield Finding("base", "note", f"{base} from the hub; $HF_TOKEN is not set (gated models refuse without)")
+
+
+def _source(source: str, revision: str, prompts: str) -> tuple[source_checks.Origin | None, str, list[Finding]]:
+    findings = []
+    if problem := source_checks.prompts_problem(source, prompts):
+        findings.append(Finding("prompts", "missing", problem))
+    try:
+        kind = source_checks.origin(source)
+    except UserError as error:
+        return None, revision, [*findings, Finding("source", "missing", str(error))]
+    if kind == "world" or Path(source).is_dir():
+        findings.append(Finding("source", "ok", f"{excerpt(source)} ({kind})"))
+    return kind, revision, findings
+
+
+Check = Callable[[], Sequence[Finding]]
+
+
+def _remote_checks(
+    config: Config | None, source: str, labels: str, labelling: str, *, judging: bool, kind: source_checks.Origin | None
+) -> dict[str, Check]:
+    checks: dict[str, Check] = {}
+    if kind == "versioned":
+        checks["source"] = lambda: _version(source)
+    elif kind == "folder":
+        checks["source"] = lambda: list(source_checks.store("source", source))
+    if labels:
+        checks["labels"] = lambda: list(source_checks.labels(labels))
+    if config is not None:
+        known = config
+        if labelling == "endpoint":
+            checks["annotator"] = lambda: [endpoint_checks.annotator(known)]
+        if judging:
+            checks["judge"] = lambda: [endpoint_checks.judge(known)]
+        checks["oracle"] = lambda: list(endpoint_checks.oracle(known))
+    return checks
+
+
+def _version(source: str) -> list[Finding]:
+    finding, commit = source_checks.version(source)
+    return [finding, Finding(COMMIT, "ok", commit)] if commit else [finding]
+
+
+def _questions(config: Config, labelling: str, *, judging: bool) -> dict[str, Check]:
+    """What is paid for: a real question to each model that the run will ask."""
+    questions: dict[str, Check] = {}
+    if labelling == "endpoint":
+        questions["annotator's answer"] = lambda: [endpoint_checks.annotation(config)]
+    if judging:
+        questions["judge's answer"] = lambda: [endpoint_checks.judgement(config)]
+    return questions
+
+
+def _together(checks: Mapping[str, Check], seconds: float) -> list[Finding]:
+    """Run the checks side by side; one that does not end in time is a finding, too, and is left behind."""
+    results: dict[str, Sequence[Finding]] = {}
+
+    def work(name: str, ask: Check) -> None:
+        try:
+            results[name] = ask()
+        except Exception as error:  # A thread's exception would read as silence.
+            results[name] = [Finding(name, "missing", f"{name}: {type(error).__name__}: {excerpt(str(error))}")]
+
+    # Daemons: a name server that keeps silent must not keep the task alive.
+    threads = {n: threading.Thread(target=work, args=(n, c), daemon=True) for n, c in checks.items()}
+    deadline = time.monotonic() + seconds
+    for thread in threads.values():
+        thread.start()
+    for thread in threads.values():
+        thread.join(max(0.0, deadline - time.monotonic()))
+    late = Finding("", "missing", f"no answer in {seconds:.0f} s; check address, network and egress")
+    return [
+        found
+        for name in checks
+        for found in results.get(name, [late._replace(what=name, detail=f"{name}: {late.detail}")])
+    ]

@@ -1,0 +1,144 @@
+"""Where a pipeline's inputs lie, and whether they can be had: a folder's URI, a version of data, the embedded pairs."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import util
+from pathlib import Path
+from typing import Final, Literal
+
+from dedpo import redact
+from dedpo.errors import UserError, excerpt
+from dedpo.kubeflow import source as sources
+from dedpo.kubeflow.endpoint_checks import Finding
+from dedpo.lineage import references
+
+Origin = Literal["folder", "versioned", "world"]
+# Object stores that Kubeflow's importer reads → the fsspec driver's module, and where its credentials come from.
+STORES: Final = {
+    "s3": ("s3fs", ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_PROFILE")),
+    "gs": ("gcsfs", ("GOOGLE_APPLICATION_CREDENTIALS",)),
+    "minio": (None, ()),
+}
+FORMS: Final = "a folder's URI (s3://bucket/pairs, gs://…), REPO@REVISION:PATH, or world:200"
+SECONDS: Final = 8.0
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_VERSION: Final = re.compile(r".+@[^@:]+:[^:]+")
+_LISTING: Final = (
+    "import sys, fsspec\n"
+    "fs, path = fsspec.core.url_to_fs(sys.argv[1])\n"
+    "print('there' if fs.exists(path) else 'nothing')"
+)
+
+
+def origin(source: str) -> Origin:
+    """What kind of source a text names.
+
+    Raises:
+        UserError: none.
+    """
+    if not source.strip():
+        raise UserError(f"source: empty; name {FORMS}")
+    if re.fullmatch(r"world(:.*)?", source) and not Path(source).is_dir():
+        sources.world(source)
+        return "world"
+    scheme = _SCHEME.match(source)
+    if Path(source).is_dir() or (scheme and scheme[1].lower() in STORES):
+        return "folder"
+    if _VERSION.fullmatch(source):
+        references.parse(source)
+        return "versioned"
+    if scheme:
+        known = ", ".join(f"{name}://" for name in STORES)
+        raise UserError(f"source: {_shown(source)}: unknown scheme '{excerpt(scheme[1], 30)}'; known are {known}")
+    raise UserError(f"source: '{_shown(source)}': no such folder here; name {FORMS}")
+
+
+def written_problem(source: str) -> str | None:
+    """What is wrong with how a source is written."""
+    try:
+        origin(source)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def prompts_problem(source: str, prompts: str) -> str | None:
+    """What is wrong with the prompts' file, as far as it can be told without fetching the source."""
+    if not prompts or Path(prompts).is_absolute() or ".." in Path(prompts).parts or "://" in prompts:
+        return f"prompts: '{excerpt(prompts)}': name a text file inside the source, such as prompts.txt"
+    if source.strip() and Path(source).is_dir():
+        try:
+            sources.locate(Path(source), prompts)
+        except UserError as error:
+            return str(error)
+    lists = [f"prompts-{split}.txt" for split in ("train", "validation", "test")]
+    if source.partition(":")[0] == "world" and not Path(source).is_dir() and prompts not in lists:
+        return f"prompts: '{excerpt(prompts)}': the embedded world has {', '.join(lists)}"
+    return None
+
+
+def version(source: str) -> tuple[Finding, str]:
+    """Whether the revision of REPO@REVISION:PATH exists, and its commit ('' if it cannot be told)."""
+    try:
+        asked = references.parse(source)
+        commit = references.commit_of(asked.repo, asked.revision)
+    except UserError as error:
+        return Finding("source", "missing", str(error)), ""
+    if commit is None:
+        detail = f"{asked}: an abbreviated commit cannot be looked up from afar; write all 40 digits, a tag or a branch"
+        return Finding("source", "missing", detail), ""
+    return Finding("source", "ok", f"{asked} is commit {commit[:12]}"), commit
+
+
+def store(what: str, uri: str) -> Iterator[Finding]:
+    """Whether something lies at an object store's URI, if driver and credentials are here; else a note."""
+    scheme = _SCHEME.match(uri)
+    if scheme is None:
+        return
+    module, credentials = STORES.get(scheme[1].lower(), (None, ()))
+    if module is None or util.find_spec(module) is None or util.find_spec("fsspec") is None:
+        yield Finding(what, "note", f"{_shown(uri)}: not looked at (no driver for {scheme[1]}:// in this image)")
+        return
+    if not any(os.environ.get(name) for name in credentials):
+        yield Finding(what, "note", f"{_shown(uri)}: not looked at (none of ${', $'.join(credentials)} is set here)")
+        return
+    yield _listed(what, uri)
+
+
+def _listed(what: str, uri: str) -> Finding:
+    # In a child, which can be ended: drivers retry for minutes where a host does not answer.
+    try:
+        done = subprocess.run(  # noqa: S603
+            [sys.executable, "-c", _LISTING, uri], capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Finding(what, "missing", f"{_shown(uri)}: no answer in {SECONDS:.0f} s; check endpoint and egress")
+    if done.returncode:
+        reason = excerpt((done.stderr.strip().splitlines() or ["no message"])[-1], 200)
+        return Finding(what, "missing", f"{_shown(uri)}: {reason}; check bucket and credentials")
+    if "there" not in done.stdout:
+        return Finding(what, "missing", f"{_shown(uri)}: nothing lies there; check bucket and path")
+    return Finding(what, "ok", f"{_shown(uri)} is there")
+
+
+def labels(uri: str) -> Iterator[Finding]:
+    """Labels that are there already: a URI, or a folder here."""
+    scheme = _SCHEME.match(uri)
+    if scheme and scheme[1].lower() in STORES:
+        yield from store("labels", uri)
+    elif scheme:
+        known = ", ".join(f"{name}://" for name in STORES)
+        yield Finding("labels", "missing", f"labels: {_shown(uri)}: unknown scheme '{scheme[1]}'; known are {known}")
+    elif not (Path(uri) / "labels.parquet").is_file():
+        yield Finding("labels", "missing", f"labels: '{_shown(uri)}': no labels.parquet there; name a labels folder")
+    else:
+        yield Finding("labels", "ok", f"{_shown(uri)} is there")
+
+
+def _shown(text: str) -> str:
+    return excerpt(redact.without_userinfo(text))

@@ -1,0 +1,1 @@
+"""Where an output came from, and versions of data by name."""

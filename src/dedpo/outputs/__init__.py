@@ -1,0 +1,1 @@
+"""Folders that are finished or absent, and of which is known what they were made from."""

@@ -1,0 +1,248 @@
+"""What the report reads: the scores must be there, every other piece may be missing."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from PIL import Image
+
+from dedpo.contract import tables
+from dedpo.errors import UserError
+from dedpo.outputs import freshness
+from dedpo.outputs.manifest import MANIFEST, read_manifest
+from dedpo.outputs.origin import read_json
+from dedpo.report.methods import REFERENCE
+from dedpo.report.summary import Grid, grid
+from dedpo.vision import images
+
+# A page must stay light: larger pictures become thumbnails, and prompts are dropped when the budget is spent.
+THUMBNAIL: Final = 256  # pixels
+AS_THEY_ARE: Final = 64  # pixels
+PICTURE_BUDGET: Final = 4_000_000  # bytes of base64
+
+Json = dict[str, Any]
+Run = tuple[str, int]  # (arm, training seed)
+
+
+class Picture(NamedTuple):
+    """One cell of the picture grid; `uri` is a data URI, None where there is no picture."""
+
+    method: str
+    uri: str | None
+
+
+class PictureRow(NamedTuple):
+    """One prompt with a picture of each method, all from the same noise."""
+
+    prompt: str
+    pictures: list[Picture]
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folders of a run."""
+
+    samples: Path
+    scores: Path
+    policies: Path
+    targets: Path
+    labels: Path
+    data: Path
+    bias: Path | None = None
+    verdicts: Path | None = None
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Everything that was found.
+
+    Attributes:
+        policies: the last measurements of each training.
+        logs: its measurements step by step.
+        targets: each arm's targets.json.
+        bias: bias.json; verdicts: rows of the verdicts table; judged: what their asking took. Empty if not available.
+        manifests: by the output's name; only finished outputs have one.
+    """
+
+    grid: Grid
+    policies: dict[Run, Json]
+    logs: dict[Run, list[Json]]
+    targets: dict[Run, Json]
+    labels: Json
+    data: Json
+    bias: Json
+    verdicts: list[Json]
+    judged: Json
+    manifests: dict[str, Json]
+
+
+def require(places: Places) -> None:
+    """Refuse samples, scores and verdicts that were made from something else than what lies there now.
+
+    Raises:
+        UserError: names the output, the input that changed, and the command that makes it again.
+    """
+    for folder, command in ((places.samples, "sample"), (places.scores, "score"), (places.verdicts, "judge")):
+        if folder is not None:
+            freshness.require(folder, f"run 'dedpo {command}' again")
+
+
+def read(places: Places) -> Sources:
+    """Read all but the pictures.
+
+    Raises:
+        UserError: the scores are missing, unfinished or broken.
+    """
+    manifests = {"scores": read_manifest(places.scores)}
+    scores = read_scores(places.scores)
+    arms = sorted({arm for cells in scores.metrics.values() for arm in cells} - {REFERENCE})
+    runs = [(arm, seed) for seed in scores.seeds for arm in arms]
+    folders = {(arm, seed): places.policies / str(seed) / arm for arm, seed in runs}
+    for name, folder in _optional_outputs(places, folders):
+        if (folder / MANIFEST).is_file():
+            manifests[name] = read_manifest(folder)
+    return Sources(
+        grid=scores,
+        policies={run: found for run in runs if (found := read_json(folders[run] / "metrics.json"))},
+        logs={run: log for run in runs if (log := read_lines(folders[run] / "metrics.jsonl"))},
+        targets={
+            (arm, seed): found
+            for arm, seed in runs
+            if (found := read_json(places.targets / str(seed) / arm / "targets.json"))
+        },
+        labels=read_json(places.labels / "summary.json"),
+        data=read_json(places.data / "summary.json"),
+        bias=read_json(places.bias / "bias.json") if "bias" in manifests and places.bias else {},
+        verdicts=read_verdicts(places.verdicts) if "verdicts" in manifests and places.verdicts else [],
+        judged=read_json(places.verdicts / "summary.json") if "verdicts" in manifests and places.verdicts else {},
+        manifests=manifests,
+    )
+
+
+def finished(places: Places, sources: Sources) -> dict[str, Path]:
+    """The folders that the report was made from, by the names of their manifests."""
+    folders = {run: places.policies / str(run[1]) / run[0] for run in sources.policies}
+    named = {"scores": places.scores, **dict(_optional_outputs(places, folders))}
+    return {name: folder for name, folder in named.items() if (folder / MANIFEST).is_file()}
+
+
+def _optional_outputs(places: Places, policies: dict[Run, Path]) -> Iterable[tuple[str, Path]]:
+    yield "data", places.data
+    yield "labels", places.labels
+    for seed in sorted({seed for _, seed in policies}):
+        yield f"targets, seed {seed}", places.targets / str(seed)
+    for (arm, seed), folder in policies.items():
+        yield f"policy {arm}, seed {seed}", folder
+    yield "samples", places.samples
+    if places.bias is not None:
+        yield "bias", places.bias
+    if places.verdicts is not None:
+        yield "verdicts", places.verdicts
+
+
+def read_scores(path: Path) -> Grid:
+    """The scores table, arranged.
+
+    Raises:
+        UserError: it cannot be read, or names a model that is no method.
+    """
+    table = tables.read(path, tables.SCORES)
+    model, prompt, seed, metric = (table.column(c).to_pylist() for c in tables.SCORES.key)
+    return grid(model, prompt, seed, metric, table.column("value").to_numpy())
+
+
+def read_verdicts(path: Path) -> list[Json]:
+    """Rows of the verdicts table without the judge's reasons; none if it cannot be read."""
+    columns = [name for name in tables.VERDICTS.schema.names if name not in ("rationale", "error")]
+    try:
+        rows: list[Json] = tables.read(path / "verdicts.parquet", tables.VERDICTS, columns).to_pylist()
+    except UserError:
+        return []
+    return rows
+
+
+def finite(value: Any) -> float | None:
+    """A number as a float; None if it is anything else, NaN or infinite."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def read_lines(path: Path) -> list[Json]:
+    """An object a line; lines that hold something else are passed over."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return []
+    rows = []
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
+
+
+def read_pictures(samples: Path, models: dict[str, str], count: int) -> list[PictureRow]:
+    """Pictures of the first `count` prompts in order of their hash (nobody chose them), at the lowest sampling seed.
+
+    Args:
+        models: method → model in the samples table.
+
+    Returns:
+        fewer rows if the page would grow too heavy; none if there are no finished samples.
+    """
+    try:
+        read_manifest(samples)
+        keys = tables.read(samples, tables.SAMPLES, ["model", "prompt_id", "seed", "prompt"])
+    except UserError:
+        return []
+    seed = pc.min(keys.column("seed")).as_py()
+    texts = dict(zip(keys.column("prompt_id").to_pylist(), keys.column("prompt").to_pylist(), strict=True))
+    chosen = sorted(texts)[:count]
+    found = _uris(samples, set(models.values()), chosen, seed)
+    rows, spent = [], 0
+    for prompt in chosen:
+        row = [Picture(method, found.get((model, prompt))) for method, model in models.items()]
+        spent += sum(len(p.uri) for p in row if p.uri)
+        if spent > PICTURE_BUDGET:
+            break
+        rows.append(PictureRow(texts[prompt], row))
+    return rows
+
+
+def _uris(samples: Path, models: set[str], prompts: list[str], seed: int) -> dict[tuple[str, str], str]:
+    wanted = {"model": models, "prompt_id": prompts, "seed": [seed]}
+    found = {}
+    # Shard by shard: all pictures of all models need not fit in memory.
+    for shard in tables.iterate(samples, tables.SAMPLES):
+        for column, values in wanted.items():
+            shard = shard.filter(pc.is_in(shard.column(column), pa.array(list(values))))
+        for row in shard.to_pylist():
+            found[row["model"], row["prompt_id"]] = data_uri(row["image"]["bytes"])
+    return {key: uri for key, uri in found.items() if uri}
+
+
+def data_uri(data: bytes | None) -> str | None:
+    """A picture as a data URI, re-encoded: nothing but its pixels enters the page. None if it cannot be read."""
+    try:
+        picture = images.decode(data or b"")
+    except ValueError:
+        return None
+    if max(picture.size) <= AS_THEY_ARE:
+        return f"data:image/png;base64,{base64.b64encode(images.encode_png(picture)).decode()}"
+    picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="JPEG", quality=88)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,1 @@
+"""What the next human label and the next annotated pair are worth."""
