@@ -287,7 +287,7 @@ def raise_interrupt():
 
 def test_two_imports_into_one_folder_do_not_mix(folder, tmp_path, monkeypatch):
     folder.pair("a cat")
-    look = stage.import_store.look
+    look = stage.shard_writer.look
 
     def twice(*args):
         with pytest.raises(UserError, match="has been writing there since"):
@@ -295,7 +295,7 @@ def test_two_imports_into_one_folder_do_not_mix(folder, tmp_path, monkeypatch):
         return look(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stage.import_store, "look", twice)
+        patch.setattr(stage.shard_writer, "look", twice)
         run(folder, tmp_path / "out")
 
 

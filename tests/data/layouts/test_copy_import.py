@@ -79,7 +79,7 @@ def test_what_is_not_in_a_manifest_is_no_way_out_of_the_folder(done, tmp_path):
 
 
 def test_an_interrupted_copy_goes_on(done, tmp_path, monkeypatch):
-    copy, copied = stage.takeover._copy, []
+    copy, copied = stage.copy_import._copy, []
 
     def interrupt(source, target, sha256):
         if len(copied) == 2:
@@ -87,10 +87,10 @@ def test_an_interrupted_copy_goes_on(done, tmp_path, monkeypatch):
         copied.append(target.name)
         copy(source, target, sha256)
 
-    monkeypatch.setattr(stage.takeover, "_copy", interrupt)
+    monkeypatch.setattr(stage.copy_import, "_copy", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(done, tmp_path / "out")
     shutil.copy(done / "ratings.parquet", tmp_path / "out.partial" / "pairs" / ".pairs-1.parquet.tmp")
-    monkeypatch.setattr(stage.takeover, "_copy", copy)
+    monkeypatch.setattr(stage.copy_import, "_copy", copy)
     run(done, tmp_path / "out")
     assert content(tmp_path / "out") == content(done)
