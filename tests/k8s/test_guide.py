@@ -1,4 +1,4 @@
-"""docs/kubernetes.md: its commands are taken from it, and what they name is there."""
+"""docs/kubernetes-*.md: their commands are taken from them, and what they name is there."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from tests.k8s import objects
 from tests.k8s.kubectl import FOLDERS, REPOSITORY, render
 from tests.k8s.pods import containers, pods
 
-GUIDE = (REPOSITORY / "docs" / "kubernetes.md").read_text()
+PAGES = ("laptop", "gpu", "what-happens")
+GUIDE = "\n".join((REPOSITORY / "docs" / f"kubernetes-{page}.md").read_text() for page in PAGES)
 PACKAGE = REPOSITORY / "pipelines" / "dedpo.yaml"
 COMMANDS = [
     line.strip()
@@ -145,7 +146,7 @@ def test_objects_that_commands_name_are_there() -> None:
     assert named - {("service", "ml-pipeline-ui"), ("deployment", "workflow-controller")} <= known
 
 
-def test_files_that_the_page_names_are_there() -> None:
+def test_files_that_the_pages_name_are_there() -> None:
     for name in re.findall(r"(?<![\w/])(?:k8s|pipelines)/[\w./-]*\w", GUIDE):
         assert (REPOSITORY / name).exists(), name
     applied = [
@@ -172,7 +173,7 @@ def test_versions_are_those_that_were_tested() -> None:
     assert f"| vLLM | {pod.spec['containers'][0]['image'].partition(':v')[2]} |" in GUIDE
 
 
-def test_every_policy_and_quota_that_the_page_names_exists() -> None:
+def test_every_policy_and_quota_that_the_pages_name_exists() -> None:
     known = {d["metadata"]["name"] for folder in FOLDERS for d in render(folder)}
     for name in re.findall(r"`(dedpo-[a-z-]+)`", GUIDE):
         assert name in known | {objects.SECRET}, name
