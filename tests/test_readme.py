@@ -78,11 +78,6 @@ def test_the_commands_for_your_own_pairs_run(tmp_path: Path) -> None:
     assert (tmp_path / "outputs" / "policies" / "0" / "dedpo_tuned" / "model_index.json").exists()
 
 
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#][^)]*)\)", README))))
-def test_links_point_at_files(link: str) -> None:
-    assert (REPOSITORY / link).exists()
-
-
 def test_the_file_tree_is_the_house() -> None:
     tree = README.split("## The house\n\n```\n")[1].split("```")[0]
     for line in tree.splitlines():
