@@ -20,13 +20,13 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Final, TypeVar
 
 from dedpo.errors import UserError
+from dedpo.progress import note
 
 FIRST_PAUSE: Final = 0.5  # seconds; doubled at every refusal, halved at every answer
 LONGEST_PAUSE: Final = 30.0
@@ -44,10 +44,6 @@ class Busy(Exception):  # noqa: N818
         self.after = after
 
 
-def _print(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201
-
-
 class Patience:
     """What the workers of one run know together about a busy server."""
 
@@ -60,7 +56,7 @@ class Patience:
         remedy: str,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        tell: Callable[[str], None] = _print,
+        tell: Callable[[str], None] = note,
     ) -> None:
         """Wait for `whom` as long as `max_wait` seconds without any answer, which is the value of `setting`.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import warnings
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -25,6 +24,7 @@ from dedpo.judge.endpoint import API_VERSION, api_key, base_url
 from dedpo.judge.protocol import Page, Unusable, body, code, look_into_200, part
 from dedpo.judge.refusals import Refusal
 from dedpo.judge.templates import Question
+from dedpo.progress import note
 
 FIRST_PAUSE: Final = 1.0  # seconds
 # What google-genai raises where a body is not the protocol's, or JSON too deep for it.
@@ -62,7 +62,7 @@ class Connection:
         self.has_answered = False
         self.dialect = Dialect()
         self._config = config
-        self._tell = tell or _print
+        self._tell = tell or note
         self._key = api_key()
         self._patience = Patience(
             f"the judge '{self.model}' at {self.url}",
@@ -208,10 +208,6 @@ class Connection:
         """Close the connections."""
         await self._http.aclose()
         self._genai.close()
-
-
-def _print(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 async def _count(request: httpx2.Request) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from dedpo.errors import UserError, excerpt
+from dedpo.progress import note
 
 HOST: Final = "127.0.0.1"
 POLL_SECONDS: Final = 0.5
@@ -117,7 +118,7 @@ def _free_port() -> int:
 
 
 def _start(words: list[str], log: Path) -> subprocess.Popen[bytes]:
-    print(f"starting {' '.join(words)}", file=sys.stderr, flush=True)  # noqa: T201
+    note(f"starting {' '.join(words)}")
     try:
         with log.open("wb") as file:
             # A group of its own: vLLM's workers are processes, too, and end with it.
@@ -156,9 +157,9 @@ def _wait(process: subprocess.Popen[bytes], url: str, model: str, log: Path, sec
             raise UserError(f"annotator's server for {model}: not ready after {seconds:.0f} s; {_tail(log)}")
         if now - told >= TELL_SECONDS:
             told = now
-            print(f"waiting for {model}: {now - begun:.0f} s; {_tail(log, 1)}", file=sys.stderr, flush=True)  # noqa: T201
+            note(f"waiting for {model}: {now - begun:.0f} s; {_tail(log, 1)}")
         time.sleep(POLL_SECONDS)
-    print(f"{model} is ready after {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)  # noqa: T201
+    note(f"{model} is ready after {time.monotonic() - begun:.0f} s")
 
 
 def _is_healthy(url: str) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +15,7 @@ from dedpo import disk
 from dedpo.errors import UserError, excerpt
 from dedpo.outputs.hashes import MANIFEST, RUN
 from dedpo.outputs.origin import read_json
+from dedpo.progress import note
 
 REQUEST: Final = ".request.json"
 # What file managers and network file systems leave in any folder.
@@ -263,6 +263,6 @@ def merge(partial: Path, out: Path, stage: str) -> None:
 def discard(folder: Path, out: Path, stage: str) -> None:
     """Remove a finished output of this stage, `out` or its former one; with anything else in it, it stays."""
     if found := _files(folder, stage):
-        print(f"warning: {folder}: kept, for it holds {_listed(found)}", file=sys.stderr, flush=True)  # noqa: T201
+        note(f"warning: {folder}: kept, for it holds {_listed(found)}")
     else:
         remove(folder, out)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +19,7 @@ from dedpo.errors import UserError
 from dedpo.outputs import ownership
 from dedpo.outputs.origin import hub_commits, read_json
 from dedpo.outputs.ownership import REQUEST
+from dedpo.progress import note
 from dedpo.train import checkpoint
 from dedpo.train.record import METRICS
 from dedpo.train.trackers import IDS
@@ -49,10 +49,10 @@ def take_up(out: Path, partial: Path, config: TrainConfig, objective: str, model
         return
     steps = former["config"]["steps"]
     if reason := _another_run(config, objective):
-        _say(f"{out}: {reason}, so a run of {config.steps} steps is another one than that of {steps}: it begins anew")
+        note(f"{out}: {reason}, so a run of {config.steps} steps is another one than that of {steps}: it begins anew")
     elif weights := _readable(last):
         _copy(last, partial, weights)
-        _say(f"{out}: the run of {steps} steps that lies there goes on to {config.steps}")
+        note(f"{out}: the run of {steps} steps that lies there goes on to {config.steps}")
 
 
 def keep(out: Path, partial: Path, config: TrainConfig, objective: str, models: Mapping[str, str]) -> None:
@@ -78,7 +78,7 @@ def keep(out: Path, partial: Path, config: TrainConfig, objective: str, models: 
         disk.sync(last.parent)
     except OSError as error:
         shutil.rmtree(made, ignore_errors=True)
-        _say(f"warning: {last}: cannot be kept ({error.strerror}); a run of more steps will begin anew")
+        note(f"warning: {last}: cannot be kept ({error.strerror}); a run of more steps will begin anew")
 
 
 def _is_longer(former: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
@@ -108,7 +108,7 @@ def _readable(last: Path) -> Path | None:
     try:
         checkpoint.latest(last)
     except UserError as error:
-        _say(f"warning: {error}")
+        note(f"warning: {error}")
         return None
     return checkpoint.newest(last)
 
@@ -138,7 +138,3 @@ def _link(source: Path, target: Path) -> None:
     else:
         shutil.copy2(source, temporary)
     disk.replace(temporary, target)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201

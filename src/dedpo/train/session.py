@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from dedpo.errors import UserError
+from dedpo.progress import note
 from dedpo.train import checkpoint, diagnostics, launch
 from dedpo.train.early import Watch, remedy
 from dedpo.train.loop import Trainer
@@ -186,4 +186,4 @@ def _account(
 
 def _say(accelerator: Accelerator, line: str) -> None:
     if accelerator.is_main_process:
-        print(line, file=sys.stderr, flush=True)  # noqa: T201
+        note(line)

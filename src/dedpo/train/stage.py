@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from dedpo.errors import UserError
 from dedpo.outputs import origin
 from dedpo.outputs.manifest import output_folder
 from dedpo.outputs.ownership import partial_of
+from dedpo.progress import note
 from dedpo.train import launch
 from dedpo.vision.memory import memory_errors
 
@@ -125,8 +125,8 @@ def _work(job: _Job) -> dict[str, Any]:
         identity = diffusion.identity(job.config.base, pipeline) if job.config.lora else {}
         notes = account.notes(cache, pipeline)
         if accelerator.is_main_process:
-            for note in notes:
-                print(f"warning: {note}", file=sys.stderr, flush=True)  # noqa: T201
+            for line in notes:
+                note(f"warning: {line}")
         data = reading.training_set(job.targets, cache.row, cache.set_aside)
         if data.objective == "self_training_split":
             data = _annotated(job, accelerator, pipeline, cache, data, partial)

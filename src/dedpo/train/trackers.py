@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
@@ -25,6 +24,7 @@ from accelerate.tracking import (
 from dedpo import redact
 from dedpo.errors import UserError, excerpt
 from dedpo.outputs.manifest import write_json
+from dedpo.progress import note
 
 PROJECT: Final = "dedpo"
 # The services' names for this run, so that a resumed one goes on with it; removed when the run is finished.
@@ -89,10 +89,9 @@ class Trackers:
                 act(tracker)
             except Exception as error:
                 self._trackers.remove(tracker)
-                print(  # noqa: T201
+                note(
                     f"warning: train.trackers: {what} to {tracker.name} failed ({_line(error)}); training goes on "
-                    "without it, metrics.jsonl has everything",
-                    file=sys.stderr,
+                    "without it, metrics.jsonl has everything"
                 )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from dedpo.contract import model_names
 from dedpo.errors import UserError
+from dedpo.progress import note
 from dedpo.vision import adapter_files, model_files
 from dedpo.vision.model_files import TOKENIZERS
 
@@ -85,7 +85,7 @@ def _variant(model: str, place: str, wanted: str | None) -> str | None:
         return wanted
     found = model_files.variant(Path(model), place, wanted)
     if found != wanted:
-        print(f"{place}: {model} has .{found}.safetensors files alone: they are read", file=sys.stderr)  # noqa: T201
+        note(f"{place}: {model} has .{found}.safetensors files alone: they are read")
     return found
 
 
