@@ -20,6 +20,12 @@ def note(line: str) -> None:
     print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
+def note_kept(stage: str, units: str, kept: int, total: int, left: str) -> None:
+    """Say, if there are any, how many of `total` units need not be done again; `left`: what the others are 'to' be."""
+    if kept:
+        note(f"{stage}: {kept} of {total} {units} are kept from earlier runs, {total - kept} {left}")
+
+
 @contextmanager
 def progress(what: str, total: int, done: int = 0) -> Iterator[Advance]:
     """Yield a function that counts one unit of `total` as done and shows a short detail such as 'loss 0.693'.

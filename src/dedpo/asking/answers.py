@@ -124,8 +124,8 @@ class Answer(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
-    def key(self) -> Hashable:
-        """The question."""
+    def key(self) -> tuple[Hashable, ...]:
+        """The question; its first part is the unit that fails if it has no answer."""
 
     @property
     def error(self) -> str | None:
@@ -253,9 +253,9 @@ def log_name(who: str, asked: Any) -> str:
     return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', who).strip('-.')[:80]}-{digest[:16]}"
 
 
-def finished_answers(out: Path) -> list[Path]:
-    """The files that `Store.write` left in a finished output."""
-    return sorted((out / ANSWERS).glob("*.jsonl"))
+def finished_answers(out: Path, name: str = "*") -> list[Path]:
+    """The files that `Store.write` left in a finished output; `name`: of the log, if only its own are wanted."""
+    return sorted((out / ANSWERS).glob(f"{name}.jsonl"))
 
 
 def adopt(out: Path, folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dedpo.asking.answers import Log, adopt, finished_answers, log_folder, log_name
 from dedpo.asking.failures import Tally
-from dedpo.asking.workers import run_all
+from dedpo.asking.questions import ask_all
 from dedpo.contract import tables
 from dedpo.contract.sections import JudgeConfig
 from dedpo.errors import UserError
@@ -19,7 +19,7 @@ from dedpo.judge.comparisons import Comparison, choose
 from dedpo.judge.templates import NAME, SCHEMA, SYSTEM, parts
 from dedpo.outputs import freshness
 from dedpo.outputs.manifest import note_run, output_folder, write_json, write_text
-from dedpo.progress import Advance, note, progress
+from dedpo.progress import note_kept
 
 if TYPE_CHECKING:
     from dedpo.judge.client import Client
@@ -73,13 +73,10 @@ def run(
         with Store(Log(log, _log_name(config)), questions) as store:
             before = table.usage(store.answers.values())
             kept = _kept(store, questions)
-            if kept:
-                left = len(comparisons) - kept
-                note(f"judge: {kept} of {len(comparisons)} verdicts are kept from earlier runs, {left} to ask ({log})")
+            note_kept("judge", "verdicts", kept, len(comparisons), f"to ask ({log})")
             tally = Tally("judge", "comparisons", config.max_failures, len(comparisons))
             asyncio.run(_ask_all(config, comparisons, questions, samples, store, tally))
-            if tally.is_exceeded:
-                raise UserError(tally.complaint(log))
+            tally.check(log)
             store.write(partial, sorted(store.answers))
         answers = [store.answers[question,] for question in questions]
         verdicts = table.verdicts(config.model, comparisons, answers)
@@ -128,8 +125,8 @@ def plan(
     prompts = read_prompts(samples)
     size = _size(samples, comparisons[0])
     questions = shown(samples, comparisons, prompts)
-    left = [path for path in finished_answers(out) if path.stem == _log_name(config)]
-    with Store(Log(log or log_folder(out), _log_name(config)), questions, left) as store:
+    name = _log_name(config)
+    with Store(Log(log or log_folder(out), name), questions, finished_answers(out, name)) as store:
         waiting = _waiting(comparisons, questions, store)
         kept = _kept(store, questions)
     sent = sum(cost.question_tokens(prompts[c.prompt_id], *size) for c in waiting.values())
@@ -169,20 +166,20 @@ async def _ask_all(
     waiting = _waiting(comparisons, questions, store)
     if not waiting:
         return
-    client = Client(config)
-    try:
-        await client.check()
-        total, done = len(set(questions)), len(set(questions)) - len(waiting)
-        asked = _questions(waiting, samples)
-        tally.has_success = done > 0
-        with progress(f"judging with {config.model}", total, done) as advance:
-            # One question alone until the first answer: what is wrong with endpoint or settings costs one.
-            await _work(client, asked, store, tally, advance, is_alone=True)
-            # The workers share one iterator, so no more pictures are in memory than two models' at a time.
-            if not tally.is_hopeless:
-                await run_all(_work(client, asked, store, tally, advance) for _ in range(config.concurrency))
-    finally:
-        await client.close()
+    client, total = Client(config), len(set(questions))
+    await ask_all(
+        client,
+        _questions(waiting, samples),
+        lambda question: _answer(client, question, store.answers.get((question.shown,))),
+        store,
+        tally,
+        what=f"judging with {config.model}",
+        total=total,
+        done=total - len(waiting),
+        workers=config.concurrency,
+        lacking="without a verdict",
+        is_enough=lambda _: client.has_answered,
+    )
 
 
 def _waiting(comparisons: list[Comparison], questions: list[str], store: Store) -> dict[str, Comparison]:
@@ -205,29 +202,11 @@ def _questions(waiting: dict[str, Comparison], samples: Path) -> Iterator[_Quest
             yield _Question(question, prompts[c.prompt_id], first, second)
 
 
-async def _work(
-    client: Client,
-    questions: Iterator[_Question],
-    store: Store,
-    tally: Tally,
-    advance: Advance,
-    *,
-    is_alone: bool = False,
-) -> None:
-    for question in questions:
-        answer = await _answer(client, question, store.answers.get((question.shown,)))
-        store.add(answer)
-        tally.count(str(answer.key), answer.error)
-        advance("" if tally.failed == 0 else f"{tally.failed} without a verdict")
-        if tally.is_hopeless or (is_alone and client.has_answered):
-            return
-
-
-async def _answer(client: Client, question: _Question, failed: Answer | None) -> Answer:
+async def _answer(client: Client, question: _Question, failed: Answer | None) -> tuple[Answer, str]:
     """Ask once; what an earlier, failed asking took is added."""
     reply = await client.ask(question.prompt, question.first, question.second)
     reading = reply.reading
-    return Answer(
+    answer = Answer(
         question.shown,
         choices=dict(reading.choices) if reading else None,
         rationale=reading.rationale if reading else None,
@@ -236,3 +215,4 @@ async def _answer(client: Client, question: _Question, failed: Answer | None) ->
         output_tokens=reply.usage.output_tokens + (failed.output_tokens if failed else 0),
         error=reply.error,
     )
+    return answer, ""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from dedpo.asking.failures import reason
+from dedpo.asking.failures import counted
 from dedpo.contract import tables
 from dedpo.contract.sections import JudgeConfig
 from dedpo.judge import cost
@@ -53,14 +52,13 @@ def summary(
     config: JudgeConfig, models: Sequence[tuple[str, str]], table: pa.Table, answers: Sequence[Answer]
 ) -> dict[str, Any]:
     """What summary.json says of a verdicts table: counts, shares, failures by reason."""
-    failures = Counter(reason(a.error) for a in answers if a.error is not None)
     return {
         "judge": config.model,
         "comparisons": len(answers),
         "answered": sum(a.error is None for a in answers),
         "prompts": len(table.column("prompt_id").unique()),
         "pairs": shares(table.to_pylist(), models),
-        "failures": dict(sorted(failures.items())),
+        "failures": dict(sorted(counted(a.error for a in answers).items())),
     }
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ import pyarrow as pa
 
 from dedpo.asking.answers import Log, adopt, finished_answers, log_folder, log_name
 from dedpo.asking.failures import Tally
-from dedpo.asking.workers import run_all
+from dedpo.asking.questions import ask_all
 from dedpo.contract import records, tables
 from dedpo.contract.sections import LabelConfig
 from dedpo.errors import UserError, excerpt
@@ -26,7 +25,7 @@ from dedpo.label.looking import blindness
 from dedpo.label.table import ORDERS, effort, failures, labels, summary
 from dedpo.label.templates import Message, Template, messages, template
 from dedpo.outputs.manifest import note_run, output_folder, read_manifest, write_json
-from dedpo.progress import Advance, note, progress
+from dedpo.progress import note, note_kept
 from dedpo.vision.images import data_url
 
 if TYPE_CHECKING:
@@ -85,13 +84,11 @@ def run(
     with output_folder(out, stage="label", config=config.model_dump() | part, inputs={"pairs": pairs}) as partial:
         adopt(out, log)
         with Store(Log(log, _log_name(config)), pair_ids) as store:
-            kept, total = store.good, len(ORDERS) * len(pair_ids)
-            if kept:
-                note(f"label: {kept} of {total} answers are kept from earlier runs, {total - kept} to ask ({log})")
+            total = len(ORDERS) * len(pair_ids)
+            note_kept("label", "answers", store.good, total, f"to ask ({log})")
             tally = Tally("label", "pairs", config.max_failures, tables.count_rows(pairs))
             asyncio.run(_ask_all(config, files, question, store, tally, total))
-            if tally.is_exceeded:
-                raise UserError(tally.complaint(log))
+            tally.check(log)
             good = {key: answer for key, answer in store.answers.items() if answer.error is None}
             _check_looking(store, good, at_end=True)
             store.write(partial, [(pair_id, order) for pair_id in pair_ids for order in ORDERS])
@@ -105,13 +102,10 @@ def plan(
 ) -> dict[str, int]:
     """How many questions `run` would ask, and how many have an answer; asks and writes nothing."""
     pair_ids = _pair_ids(_files(pairs, shards))
-    with Store(Log(log or log_folder(out), _log_name(config)), pair_ids, _left_in(out, config)) as store:
+    name = _log_name(config)
+    with Store(Log(log or log_folder(out), name), pair_ids, finished_answers(out, name)) as store:
         questions = len(ORDERS) * len(pair_ids)
         return {"pairs": len(pair_ids), "questions": questions, "kept": store.good, "to_ask": questions - store.good}
-
-
-def _left_in(out: Path, config: LabelConfig) -> list[Path]:
-    return [path for path in finished_answers(out) if path.stem == _log_name(config)]
 
 
 def _log_name(config: LabelConfig) -> str:
@@ -170,8 +164,9 @@ def merge(config: LabelConfig, *, parts: Sequence[Path], pairs: Path, out: Path)
         orders = zip(*(table.column(f"p_order_{order}").to_pylist() for order in ORDERS), strict=True)
         if found := blindness([(a, 1 - b) for a, b in orders if a is not None and b is not None], at_end=True):
             raise UserError(_BLIND.format(found, "", "label the parts, with another folder for their answers,"))
-        left = [path for part in parts for path in _left_in(part, config)]
-        with Store(Log(partial, _log_name(config)), also=left) as store:
+        name = _log_name(config)
+        left = [path for part in parts for path in finished_answers(part, name)]
+        with Store(Log(partial, name), also=left) as store:
             store.write(partial, sorted(store.answers))
         return _write(table, failed, sum(read_manifest(part).get("asked", 0) for part in parts), partial)
 
@@ -243,62 +238,45 @@ async def _ask_all(
 ) -> None:
     from dedpo.label.client import Client
 
-    done = store.good
-    if done == total:
+    if store.good == total:
         return
     client = Client(config, question.choices)
-    try:
-        await client.check()
-        tally.has_success = done > 0
-        with progress(f"asking {config.model}", total, done) as advance:
-            run = _Run(client, store, tally, advance, _questions(files, question, store))
-            # What the endpoint refuses is found out by one question, and not by as many as there are workers.
-            await run.work(is_alone=True)
-            await run_all(run.work() for _ in range(config.concurrency))
-    finally:
-        await client.close()
+    answered: dict[tuple[str, str], Answer] = {}
+
+    def noted(answer: Answer) -> None:
+        if line := client.losses():
+            note(line)
+        if answer.error is None:
+            answered[answer.key] = answer
+            if len(answered) <= len(ORDERS) * FIRST_PAIRS:
+                _check_looking(store, answered, at_end=False)
+
+    await ask_all(
+        client,
+        _questions(files, question, store),
+        lambda asked: _answer(client, asked, store.round(asked.pair_id, asked.order)),
+        store,
+        tally,
+        what=f"asking {config.model}",
+        total=total,
+        done=store.good,
+        workers=config.concurrency,
+        lacking="pairs without an answer",
+        is_enough=lambda answer: answer.attempts > 0,
+        noted=noted,
+    )
 
 
-@dataclass
-class _Run:
-    """What the workers share: one iterator, so no more pictures are in memory than are being asked about."""
-
-    client: Client
-    store: Store
-    tally: Tally
-    advance: Advance
-    questions: Iterator[_Question]
-    answered: dict[tuple[str, str], Answer] = field(default_factory=dict)
-
-    async def work(self, *, is_alone: bool = False) -> None:
-        """Put questions until there is none, or no use; `is_alone`: until one was answered in whatever way."""
-        for asked in self.questions:
-            if self.tally.is_hopeless:
-                return
-            answer, advice = await self._answer(asked)
-            self.store.add(answer)
-            self.tally.count(answer.pair_id, answer.error, advice)
-            self.advance("" if self.tally.failed == 0 else f"{self.tally.failed} pairs without an answer")
-            if line := self.client.losses():
-                print(line, file=sys.stderr, flush=True)  # noqa: T201
-            if answer.error is None:
-                self.answered[answer.key] = answer
-                if len(self.answered) <= len(ORDERS) * FIRST_PAIRS:
-                    _check_looking(self.store, self.answered, at_end=False)
-            if is_alone and answer.attempts:
-                return
-
-    async def _answer(self, asked: _Question) -> tuple[Answer, str]:
-        """The answer, and what to do if many of its kind fail."""
-        turn = self.store.round(asked.pair_id, asked.order)
-        if asked.unaskable is not None:
-            return Answer(asked.pair_id, asked.order, None, None, 0, asked.unaskable, turn), ""
-        reply = await self.client.ask(asked.messages)
-        p = reply.p_second
-        if p is not None and asked.order == "10":
-            p = 1 - p
-        answer = Answer(asked.pair_id, asked.order, p, reply.on_answer_mass, reply.attempts, reply.error, turn)
-        return answer, reply.advice
+async def _answer(client: Client, asked: _Question, turn: int) -> tuple[Answer, str]:
+    """The answer, and what to do if many of its kind fail."""
+    if asked.unaskable is not None:
+        return Answer(asked.pair_id, asked.order, None, None, 0, asked.unaskable, turn), ""
+    reply = await client.ask(asked.messages)
+    p = reply.p_second
+    if p is not None and asked.order == "10":
+        p = 1 - p
+    answer = Answer(asked.pair_id, asked.order, p, reply.on_answer_mass, reply.attempts, reply.error, turn)
+    return answer, reply.advice
 
 
 def _check_looking(store: Store, answers: Mapping[tuple[str, str], Answer], *, at_end: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dedpo.asking.failures import reason
+from dedpo.asking.failures import counted
 from dedpo.contract import tables
 from dedpo.contract.sections import LabelConfig
 from dedpo.label.answers import Answer
@@ -42,7 +42,7 @@ def _mean(one: float | None, other: float | None) -> float | None:
 
 def failures(answers: Mapping[tuple[str, str], Answer]) -> Counter[str]:
     """How many answers failed, by reason."""
-    return Counter(reason(a.error) for a in answers.values() if a.error is not None)
+    return counted(a.error for a in answers.values())
 
 
 def effort(table: pa.Table, asked: int) -> dict[str, int]:

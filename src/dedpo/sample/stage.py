@@ -14,7 +14,7 @@ from dedpo.contract.sections import SampleConfig
 from dedpo.errors import UserError
 from dedpo.outputs import origin
 from dedpo.outputs.manifest import MANIFEST, input_hashes, note_run, output_folder, write_json
-from dedpo.progress import note, progress
+from dedpo.progress import note, note_kept, progress
 from dedpo.sample import shard_files
 from dedpo.vision.memory import memory_errors
 
@@ -167,8 +167,7 @@ def _sample_models(
     for stray in set(partial.glob("samples-*.parquet")) - {partial / shard.file for shard in shards.values()}:
         stray.unlink()
     total, done = len(models) * len(requests), sum(len(shard.kept) for shard in shards.values())
-    if done:
-        note(f"sample: {done} of {total} pictures are kept from earlier runs, {total - done} to draw")
+    note_kept("sample", "pictures", done, total, "to draw")
     cut = None
     sides = {shard_files.side(shard.source): name for name, shard in shards.items() if shard.kept}
     with progress(f"sampling {len(models)} models", total, done) as advance:

@@ -21,7 +21,7 @@ from dedpo.contract.sections import Metric, ScoreConfig
 from dedpo.errors import UserError, excerpt
 from dedpo.outputs import freshness, origin
 from dedpo.outputs.manifest import input_hashes, note_run, output_folder, write_json
-from dedpo.progress import Advance, note, progress
+from dedpo.progress import Advance, note_kept, progress
 from dedpo.score import plan
 from dedpo.score.answers import Key, Score, Store, shown
 from dedpo.score.plan import Model
@@ -76,8 +76,7 @@ def run(
             }
             total = len(pictures) * len(stores)
             kept = sum(store.is_answered(picture) for store in stores.values() for picture in pictures.values())
-            if kept:
-                note(f"score: {kept} of {total} scores are kept from earlier runs, {total - kept} to measure ({log})")
+            note_kept("score", "scores", kept, total, f"to measure ({log})")
             if asked := plan.oracle_metrics(config):
                 batches = _Waiting(samples, BATCH, pictures, {m: stores[m] for m in asked})
                 asyncio.run(_score_at_oracle(config, samples, batches))
