@@ -14,7 +14,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -142,12 +142,12 @@ class Store(Generic[A]):
     """
 
     def __init__(
-        self, log: Log, kind: type[A], wanted: Callable[[A], bool] | None = None, also: Sequence[Path] = ()
+        self, log: Log, kind: type[A], units: Collection[Hashable] | None = None, also: Sequence[Path] = ()
     ) -> None:
         """Read what is there.
 
         Args:
-            wanted: which answers to hold in memory; None: all.
+            units: the answers to hold in memory, by the first part of their keys; None: all.
             also: more files of lines, which are only read.
 
         Raises:
@@ -156,7 +156,7 @@ class Store(Generic[A]):
         """
         self._log = log
         self._kind = kind
-        self._wanted = wanted
+        self._units = None if units is None else frozenset(units)
         self.answers: dict[Any, A] = {}
         self.asked = 0
         """Questions answered since, for better or worse."""
@@ -185,7 +185,7 @@ class Store(Generic[A]):
                 answer = self._parse(line)
                 if answer is not None:
                     readable += 1
-                    if self._wanted is None or self._wanted(answer):
+                    if self._units is None or answer.key[0] in self._units:
                         self._take(answer)
         if whole and not readable:
             raise UserError(
@@ -240,6 +240,12 @@ def _line(answer: Answer) -> bytes:
     # The fields are JSON already, and dataclasses.asdict copies each of them deeply, which takes ten times as long.
     row = {name: getattr(answer, name) for name in answer.__dataclass_fields__}
     return json.dumps(row).encode() + b"\n"
+
+
+def shown(prompt: str, *pictures: bytes) -> str:
+    """SHA-256 of what a question shows: a prompt and encoded pictures in their order, whatever their names are."""
+    question = [prompt, *(hashlib.sha256(picture).hexdigest() for picture in pictures)]
+    return hashlib.sha256(json.dumps(question).encode()).hexdigest()
 
 
 def log_folder(out: Path) -> Path:

@@ -41,6 +41,14 @@ def through(url: str) -> str:
     return f", through the proxy {proxy} of the environment, which $NO_PROXY={parts.hostname} leaves out"
 
 
+def unreachable(url: str, whom: str, reason: str, *, setting: str, variable: str) -> UserError:
+    """The end of a run whose endpoint, named by `setting` or $`variable`, gives no answer at all."""
+    return UserError(
+        f"{url}: {whom} cannot be reached ({reason}{through(url)}); start it, or put {setting} (or ${variable}) right, "
+        "and run again: what was answered is kept"
+    )
+
+
 def check_key(key: str, variable: str) -> str:
     """`key` itself.
 

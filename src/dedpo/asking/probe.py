@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple, TypeVar
+
+from dedpo.asking.questions import Client
 
 # The embedded world knows it, too.
 PROMPT: Final = "a photo of a red circle on white"
@@ -11,11 +16,35 @@ SIDE: Final = 256  # pixels; some models refuse less than 28, and Gemini bills u
 SECONDS: Final = 60.0
 
 
+T = TypeVar("T")
+
+
 class Answered(NamedTuple):
     """What came of it; `is_right`: it prefers the second picture, which shows the prompt."""
 
     is_right: bool
     detail: str
+
+
+async def answer(client: Client, ask: Callable[[], Awaitable[T]], seconds: float) -> tuple[T, float] | None:
+    """What came of `ask()`, and in how many seconds; None: nothing within `seconds`. The client is closed.
+
+    Raises:
+        UserError: a run would end so, too.
+    """
+    try:
+        await client.check()
+        begun = time.monotonic()
+        return await asyncio.wait_for(ask(), seconds), time.monotonic() - begun
+    except TimeoutError:
+        return None
+    finally:
+        await client.close()
+
+
+def doubt(*, is_right: bool) -> str:
+    """What to say of a wrong answer; '' of a right one."""
+    return "" if is_right else "; the second picture shows the prompt, so it may not look at pictures"
 
 
 def late(took: float, timeout: float, setting: str) -> str:

@@ -31,7 +31,7 @@ def judge(
     settings and new trainings, in <work>/verdicts.answers; delete that and <work>/verdicts to have all judged anew.
     """
     from dedpo.judge import comparisons, stage, summary
-    from dedpo.judge.answers import read_cells
+    from dedpo.judge.reading import read_cells
 
     settings = prepare(config, overrides, verbose)
     if settings.judge.model is None:

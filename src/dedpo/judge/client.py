@@ -11,9 +11,9 @@ from google.genai import errors, types
 
 from dedpo.asking.patience import Busy
 from dedpo.contract.sections import JudgeConfig
-from dedpo.errors import UserError
+from dedpo.errors import UserError, excerpt
 from dedpo.judge import dialect, refusals, reply
-from dedpo.judge.connection import Connection, Usage, counted
+from dedpo.judge.connection import Connection, Usage, counted, said
 from dedpo.judge.protocol import Unusable, body, code, text_of
 from dedpo.judge.templates import Question
 from dedpo.vision.images import mime_type
@@ -79,7 +79,7 @@ class Client:
             try:
                 reading = self._read(await self._server.answer(Question(prompt, first, second)), usage)
             except Unusable as error:
-                problem = self._server.plain(str(error))
+                problem = excerpt(str(error))
                 if not (left and error.may_change and self._may_do_better(error)):
                     self._give_up_on_form(error)
                     break
@@ -106,7 +106,7 @@ class Client:
                 problem = "empty answer: no text" if reason == "STOP" else f"blocked: the answer, {reason}"
                 raise Unusable(problem) from None
             raise Unusable(str(error), is_malformed=True) from None
-        return reading._replace(rationale=self._server.plain(reading.rationale, reply.RATIONALE_LENGTH))
+        return reading._replace(rationale=excerpt(reading.rationale, reply.RATIONALE_LENGTH))
 
     def _cut(self, thoughts: int) -> Exception:
         """What comes before the limit is read, if it is whole; the same question would be cut again."""
@@ -121,7 +121,7 @@ class Client:
             return True
         if not error.is_malformed or not self._server.dialect.form:
             return False
-        self._server.give_up(replace(self._server.dialect, form=False), self._server.plain(str(error)))
+        self._server.give_up(replace(self._server.dialect, form=False), excerpt(str(error)))
         return True
 
     def _give_up_on_form(self, error: Unusable) -> None:
@@ -129,7 +129,7 @@ class Client:
         if self._malformed >= MALFORMED and not self.has_answered:
             raise UserError(
                 f"{self._server.url}: model '{self._config.model}' answers in another form than it is asked for "
-                f"({self._server.plain(str(error))}), {self._malformed} times; set judge.model to one that takes a "
+                f"({excerpt(str(error))}), {self._malformed} times; set judge.model to one that takes a "
                 "response schema, for example to gemini-2.5-flash"
             )
 
@@ -147,11 +147,11 @@ class Client:
                 refusal = refusal or refusals.first(code(error), body(error), self._config.model or "")
             if refusal:
                 raise self._server.fatal(refusal, error) from None
-            return f"HTTP {code(error)}: {self._server.said(error)}"
+            return f"HTTP {code(error)}: {said(error)}"
         # Either the endpoint has gone, which ends the run, or it cannot bear this one question.
         await self.check()
         if not isinstance(error, httpx2.TimeoutException):
-            return f"connection lost: {self._server.plain(str(error))}"
+            return f"connection lost: {excerpt(str(error))}"
         if self.has_answered:
             return "no answer in time (judge.timeout)"
         raise UserError(

@@ -13,7 +13,7 @@ import httpx2
 from google import genai
 from google.genai import errors, types
 
-from dedpo.asking.endpoints import through
+from dedpo.asking.endpoints import unreachable
 from dedpo.asking.patience import Busy, Patience, is_exhausted, retry_after
 from dedpo.asking.statuses import BROKEN, is_busy
 from dedpo.contract.sections import JudgeConfig
@@ -102,12 +102,9 @@ class Connection:
             if refusal and code(error) not in (404, 410):
                 raise self.fatal(refusal, error) from None
         except httpx2.TransportError as error:
-            reason = "no answer in time" if isinstance(error, httpx2.TimeoutException) else self.plain(str(error))
-            reason += through(self.url)
-            raise UserError(
-                f"{self.url}: the judge '{self.model}' cannot be reached ({reason}); start it, or put judge.base_url "
-                "(or $GEMINI_BASE_URL) right, and run again: what was answered is kept"
-            ) from None
+            reason = "no answer in time" if isinstance(error, httpx2.TimeoutException) else excerpt(str(error))
+            whom = f"the judge '{self.model}'"
+            raise unreachable(self.url, whom, reason, setting="judge.base_url", variable="GEMINI_BASE_URL") from None
         except _NOT_THE_PROTOCOL:
             return
 
@@ -141,8 +138,8 @@ class Connection:
                 after = retry_after(error.response.headers, body(error))
                 if is_exhausted(code(error), body(error), after):
                     raise self.fatal(refusals.EXHAUSTED, error) from None
-                if is_busy(code(error), self.said(error)):
-                    raise Busy(f"HTTP {code(error)}: {self.said(error)}", after) from None
+                if is_busy(code(error), said(error)):
+                    raise Busy(f"HTTP {code(error)}: {said(error)}", after) from None
                 if code(error) not in (400, 422) or not await self._gives_way(question, spoken, error):
                     raise
 
@@ -156,7 +153,7 @@ class Connection:
         except Page as error:
             if self.has_answered:
                 raise Unusable(f"malformed answer: it {error}") from None
-            raise UserError(f"{self.url}: {self.plain(str(error))}; {refusals.ADDRESS}") from None
+            raise UserError(f"{self.url}: {excerpt(str(error))}; {refusals.ADDRESS}") from None
         except _NOT_THE_PROTOCOL as error:
             raise Unusable(f"malformed answer: {error}") from None
 
@@ -164,16 +161,16 @@ class Connection:
         """Whether the question can be put again with less."""
         if spoken != self.dialect:  # another question has found it out meanwhile
             return True
-        said = refusals.said(error.details)
+        whole = refusals.said(error.details)
         is_suspect = not self.has_answered and "thinking_config" in dialect.settings(self._config, spoken)
-        if is_suspect and (refusal := refusals.of_thinking(said, self._config)):
+        if is_suspect and (refusal := refusals.of_thinking(whole, self._config)):
             raise self.fatal(refusal, error) from None
-        known = spoken.without(said)
+        known = spoken.without(whole)
         if known == spoken:
-            if is_suspect and refusals.speaks_of_thinking(said) and await self._passes_without(question, spoken):
-                raise self.fatal(refusals.thinking(said.casefold(), self._config), error) from None
+            if is_suspect and refusals.speaks_of_thinking(whole) and await self._passes_without(question, spoken):
+                raise self.fatal(refusals.thinking(whole.casefold(), self._config), error) from None
             return False
-        self.give_up(known, f"HTTP {code(error)}: {self.said(error)}")
+        self.give_up(known, f"HTTP {code(error)}: {said(error)}")
         return True
 
     async def _passes_without(self, question: Question, spoken: Dialect) -> bool:
@@ -194,20 +191,17 @@ class Connection:
 
     def fatal(self, refusal: Refusal, error: errors.APIError) -> UserError:
         """The one line that ends a run."""
-        return UserError(f"{self.url}: {refusal.what} (HTTP {code(error)}: {self.said(error)}); {refusal.remedy}")
-
-    def said(self, error: errors.APIError) -> str:
-        """What a refusal says, to be shown."""
-        return self.plain(refusals.said(error.details))
-
-    def plain(self, text: str, length: int = 160) -> str:
-        """The beginning of foreign text without the key."""
-        return excerpt(text, length)
+        return UserError(f"{self.url}: {refusal.what} (HTTP {code(error)}: {said(error)}); {refusal.remedy}")
 
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
         self._genai.close()
+
+
+def said(error: errors.APIError) -> str:
+    """What a refusal says, to be shown."""
+    return excerpt(refusals.said(error.details))
 
 
 async def _count(request: httpx2.Request) -> None:

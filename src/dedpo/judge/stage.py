@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dedpo.asking.answers import Log, adopt, finished_answers, log_folder, log_name
+from dedpo.asking.answers import Log, Store, adopt, finished_answers, log_folder, log_name
 from dedpo.asking.failures import Tally
 from dedpo.asking.questions import ask_all
 from dedpo.contract import tables
 from dedpo.contract.sections import JudgeConfig
 from dedpo.errors import UserError
-from dedpo.judge import cost, table
-from dedpo.judge.answers import Answer, Store, read_cells, read_pictures, read_prompts, shown
+from dedpo.judge import cost, reading, table
+from dedpo.judge.answers import Answer
 from dedpo.judge.comparisons import Comparison, choose
+from dedpo.judge.reading import read_cells, read_pictures, read_prompts
 from dedpo.judge.templates import NAME, SCHEMA, SYSTEM, parts
 from dedpo.outputs import freshness
 from dedpo.outputs.manifest import note_run, output_folder, write_json, write_text
@@ -69,8 +70,8 @@ def run(
     settings = config.model_dump(exclude={"rivals"}) | {"models": [list(m) for m in models], "template": NAME}
     with output_folder(out, stage="judge", config=settings, inputs={"samples": samples}) as partial:
         adopt(out, log)
-        questions = shown(samples, comparisons, read_prompts(samples))
-        with Store(Log(log, _log_name(config)), questions) as store:
+        questions = reading.questions(samples, comparisons, read_prompts(samples))
+        with Store(Log(log, _log_name(config)), Answer, questions) as store:
             before = table.usage(store.answers.values())
             kept = _kept(store, questions)
             note_kept("judge", "verdicts", kept, len(comparisons), f"to ask ({log})")
@@ -101,7 +102,7 @@ def _log_name(config: JudgeConfig) -> str:
     return log_name(f"{config.model}-{NAME}", asked)
 
 
-def _kept(store: Store, questions: list[str]) -> int:
+def _kept(store: Store[Answer], questions: list[str]) -> int:
     return sum(store.is_answered(question) for question in questions)
 
 
@@ -124,9 +125,9 @@ def plan(
     comparisons = choose(models, read_cells(samples), config.prompts, config.seed)
     prompts = read_prompts(samples)
     size = _size(samples, comparisons[0])
-    questions = shown(samples, comparisons, prompts)
+    questions = reading.questions(samples, comparisons, prompts)
     name = _log_name(config)
-    with Store(Log(log or log_folder(out), name), questions, finished_answers(out, name)) as store:
+    with Store(Log(log or log_folder(out), name), Answer, questions, finished_answers(out, name)) as store:
         waiting = _waiting(comparisons, questions, store)
         kept = _kept(store, questions)
     sent = sum(cost.question_tokens(prompts[c.prompt_id], *size) for c in waiting.values())
@@ -158,7 +159,7 @@ async def _ask_all(
     comparisons: list[Comparison],
     questions: list[str],
     samples: Path,
-    store: Store,
+    store: Store[Answer],
     tally: Tally,
 ) -> None:
     from dedpo.judge.client import Client
@@ -182,7 +183,7 @@ async def _ask_all(
     )
 
 
-def _waiting(comparisons: list[Comparison], questions: list[str], store: Store) -> dict[str, Comparison]:
+def _waiting(comparisons: list[Comparison], questions: list[str], store: Store[Answer]) -> dict[str, Comparison]:
     """Each question without an answer, with a comparison that asks it: models with the same pictures share one."""
     found: dict[str, Comparison] = {}
     for question, comparison in zip(questions, comparisons, strict=True):
@@ -205,11 +206,11 @@ def _questions(waiting: dict[str, Comparison], samples: Path) -> Iterator[_Quest
 async def _answer(client: Client, question: _Question, failed: Answer | None) -> tuple[Answer, str]:
     """Ask once; what an earlier, failed asking took is added."""
     reply = await client.ask(question.prompt, question.first, question.second)
-    reading = reply.reading
+    read = reply.reading
     answer = Answer(
         question.shown,
-        choices=dict(reading.choices) if reading else None,
-        rationale=reading.rationale if reading else None,
+        choices=dict(read.choices) if read else None,
+        rationale=read.rationale if read else None,
         attempts=reply.usage.attempts + (failed.attempts if failed else 0),
         input_tokens=reply.usage.input_tokens + (failed.input_tokens if failed else 0),
         output_tokens=reply.usage.output_tokens + (failed.output_tokens if failed else 0),

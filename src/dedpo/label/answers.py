@@ -46,8 +46,7 @@ class Store(answers.Store[Answer]):
     """The answers about some pairs, by (pair_id, order); a context manager."""
 
     def __init__(self, log: answers.Log, pair_ids: Collection[str] | None = None, also: Sequence[Path] = ()) -> None:
-        ids = None if pair_ids is None else frozenset(pair_ids)
-        super().__init__(log, Answer, None if ids is None else lambda answer: answer.pair_id in ids, also)
+        super().__init__(log, Answer, pair_ids, also)
 
     def round(self, pair_id: str, order: str) -> int:
         """Of an answer that comes now."""

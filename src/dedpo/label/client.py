@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import openai
 
-from dedpo.asking.endpoints import check_key, check_url, through
+from dedpo.asking.endpoints import check_key, check_url, unreachable
 from dedpo.asking.patience import Busy, Patience, is_exhausted, retry_after
 from dedpo.asking.statuses import BROKEN, is_busy, meant
 from dedpo.contract.sections import LabelConfig
@@ -187,7 +187,7 @@ class Client:
             raise self._fatal(refusal, fatal.MONEY)
         # A question that is larger than a minute's allowance will never be taken.
         if is_busy(refusal.status, refusal.text) and not refusal.speaks_of("request too large"):
-            raise Busy(f"HTTP {refusal.status}: {self._plain(refusal.said)}", after)
+            raise Busy(f"HTTP {refusal.status}: {excerpt(refusal.said)}", after)
         return answer
 
     def _refusal(self, answer: _Answer) -> Refusal | None:
@@ -209,7 +209,7 @@ class Client:
         except reply.Unread as error:
             if again and self._dialect.make_room(fields, error.why):
                 return None
-            said = self._plain(str(error)) + ("" if again else fatal.ADVICE.get(error.why, ""))
+            said = excerpt(str(error)) + ("" if again else fatal.ADVICE.get(error.why, ""))
             return Reply(None, None, attempts, said, fatal.UNREAD_REMEDY if error.why in fatal.ADVICE else "")
         self._has_answered = True
         if reading.mass is None and "logprobs" in fields:
@@ -228,7 +228,7 @@ class Client:
         if is_last:
             # Either the endpoint has gone, which ends the run, or it cannot bear this one question.
             await self.check()
-        return f"connection lost: {self._plain(_cause(error))}"
+        return f"connection lost: {excerpt(_cause(error))}"
 
     def _failed(self, refusal: Refusal) -> str:
         """What to say of a question that was refused.
@@ -238,21 +238,16 @@ class Client:
         """
         if fatal.is_for_all(refusal, has_answered=self._has_answered):
             raise self._fatal(refusal)
-        return f"HTTP {refusal.status}: {self._plain(refusal.said)}"
+        return f"HTTP {refusal.status}: {excerpt(refusal.said)}"
 
     def _fatal(self, refusal: Refusal, remedy: str | None = None) -> UserError:
-        said = self._plain(refusal.said)
+        said = excerpt(refusal.said)
         return UserError(fatal.message(refusal, said, self.url, self.model, self._models, remedy))
 
     def _unreachable(self, error: openai.APIConnectionError) -> UserError:
-        reason = "no answer in time" if isinstance(error, openai.APITimeoutError) else self._plain(_cause(error))
-        return UserError(
-            f"{self.url}: the annotator '{self.model}' cannot be reached ({reason}{through(self.url)}); start it, or "
-            "put label.base_url (or $OPENAI_BASE_URL) right, and run again: what was answered is kept"
-        )
-
-    def _plain(self, text: str) -> str:
-        return excerpt(text)
+        reason = "no answer in time" if isinstance(error, openai.APITimeoutError) else excerpt(_cause(error))
+        whom = f"the annotator '{self.model}'"
+        return unreachable(self.url, whom, reason, setting="label.base_url", variable="OPENAI_BASE_URL")
 
 
 def base_url(config: LabelConfig) -> str:

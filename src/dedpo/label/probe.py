@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 from dedpo.asking import probe
 from dedpo.asking.probe import Answered
@@ -31,25 +30,19 @@ async def _ask(config: LabelConfig, seconds: float) -> Answered:
     shown = messages(question, probe.PROMPT, *(data_url(picture) for picture in probe.pictures()))
     once = {"timeout": max(config.timeout, seconds + 1), "max_retries": 0, "max_wait": seconds}
     client = Client(config.model_copy(update=once), question.choices)
-    try:
-        await client.check()
-        begun = time.monotonic()
-        reply = await asyncio.wait_for(client.ask(shown, again=False), seconds)
-        took = time.monotonic() - begun
-    except TimeoutError:
+    found = await probe.answer(client, lambda: client.ask(shown, again=False), seconds)
+    if found is None:
         return Answered(False, f"no answer to one question within {seconds:g} s; label.timeout is {config.timeout:g}")
-    finally:
-        await client.close()
+    reply, took = found
     late = probe.late(took, config.timeout, "label.timeout")
     left_out = late + "".join(f"; {loss}" for loss in client.given_up)
     if reply.p_second is None:
         return Answered(False, f"{reply.error} ({took:.1f} s){left_out}")
     is_right = reply.p_second > 0.5
-    should = "" if is_right else "; the second picture shows the prompt, so it may not look at pictures"
     mass = "not told" if reply.on_answer_mass is None else f"{reply.on_answer_mass:.3g}"
     chosen = "second" if is_right else "first"
     return Answered(
         is_right and not late,
         f"prefers the {chosen} picture (P = {reply.p_second:.3g} for the second, {mass} of the probability on the two "
-        f"letters, {took:.1f} s){should}{left_out}",
+        f"letters, {took:.1f} s){probe.doubt(is_right=is_right)}{left_out}",
     )

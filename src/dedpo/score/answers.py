@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dedpo.asking import answers
+from dedpo.asking.answers import Log, Store, log_name, shown
 from dedpo.contract import tables
 from dedpo.contract.sections import Metric
 
@@ -38,22 +36,16 @@ class Score:
         return None
 
 
-class Store(answers.Store[Score]):
-    """One metric's values by what is `shown`; a context manager."""
-
-    def __init__(self, folder: Path, metric: Metric, identity: Any, wanted: Iterable[str]) -> None:
-        wanted = frozenset(wanted)
-        log = answers.Log(folder, answers.log_name(metric, [metric, identity]))
-        super().__init__(log, Score, lambda score: score.shown in wanted)
+def opened(folder: Path, metric: Metric, identity: Any, pictures: Collection[str]) -> Store[Score]:
+    """One metric's values of what is `shown` by `pictures`, as measured by what has this identity."""
+    return Store(Log(folder, log_name(metric, [metric, identity])), Score, pictures)
 
 
-def shown(samples: Path) -> dict[Key, str]:
-    """For each sample, in the table's order, the SHA-256 of its picture and its prompt."""
-    found: dict[Key, str] = {}
-    for shard in tables.iterate(samples, tables.SAMPLES):
-        for chunk in shard.to_batches(max_chunksize=64):
-            for row in chunk.to_pylist():
-                question = [row["prompt"], hashlib.sha256(row["image"]["bytes"] or b"").hexdigest()]
-                digest = hashlib.sha256(json.dumps(question).encode()).hexdigest()
-                found[row["model"], row["prompt_id"], row["seed"]] = digest
-    return found
+def shown_samples(samples: Path) -> dict[Key, str]:
+    """For each sample, in the table's order, its picture and prompt as `asking.answers.shown` has them."""
+    return {
+        (row["model"], row["prompt_id"], row["seed"]): shown(row["prompt"], row["image"]["bytes"] or b"")
+        for shard in tables.iterate(samples, tables.SAMPLES)
+        for chunk in shard.to_batches(max_chunksize=64)
+        for row in chunk.to_pylist()
+    }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from PIL import Image
 
-from dedpo.asking.answers import adopt, log_folder
+from dedpo.asking.answers import Store, adopt, log_folder
 from dedpo.asking.workers import run_all
 from dedpo.contract import tables
 from dedpo.contract.sections import Metric, ScoreConfig
@@ -23,7 +23,7 @@ from dedpo.outputs import freshness, origin
 from dedpo.outputs.manifest import input_hashes, note_run, output_folder, write_json
 from dedpo.progress import Advance, note_kept, progress
 from dedpo.score import plan
-from dedpo.score.answers import Key, Score, Store, shown
+from dedpo.score.answers import Key, Score, opened, shown_samples
 from dedpo.score.plan import Model
 from dedpo.vision.images import data_url, decode
 from dedpo.vision.memory import memory_errors
@@ -65,12 +65,12 @@ def run(
     inputs = {"samples": samples} | here
     with output_folder(out, stage="score", config=config.model_dump(), inputs=inputs, models=on_hub) as partial:
         adopt(out, log)
-        pictures = shown(samples)
+        pictures = shown_samples(samples)
         weights = input_hashes(partial) | origin.hub_commits(on_hub)
         with ExitStack() as stack:
             stores = {
                 metric: stack.enter_context(
-                    Store(log, metric, plan.identity(config, metric, weights), pictures.values())
+                    opened(log, metric, plan.identity(config, metric, weights), pictures.values())
                 )
                 for metric in config.metrics
             }
@@ -111,7 +111,7 @@ class _Waiting:
     samples: Path
     size: int
     pictures: Mapping[Key, str]
-    stores: Mapping[Metric, Store]
+    stores: Mapping[Metric, Store[Score]]
 
     def picture(self, row: Mapping[str, Any]) -> str:
         """What the stores know the sample by."""
