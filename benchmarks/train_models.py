@@ -18,7 +18,7 @@ from dedpo.contract.sections import TrainConfig
 from dedpo.train.backbone import Conditioning
 from dedpo.train.cache import Cache
 from dedpo.train.cache_entry import Entry, Index
-from dedpo.train.loop import HeldOut, TrainingSet
+from dedpo.train.reading import HeldOut, TrainingSet
 
 logging.set_verbosity_error()
 TOKENS = 77
@@ -183,13 +183,12 @@ def bench(shape: Shape, folder: Path, n: int, config: TrainConfig) -> Bench:
     index = Index(row={p: i for i, p in enumerate(ids)}, caption={p: i + 1 for i, p in enumerate(ids)})
     pooled = None if prompts.pooled is None else prompts.pooled.numpy()
     entry = Entry("random", index, latents, prompts.text.numpy(), pooled)
-    places = {p: (0, i) for p, i in index.row.items()}, {p: (0, i) for p, i in index.caption.items()}
     is_labelled = np.arange(n) % 4 == 0
     human, synthetic = (rng.integers(0, 2, n).astype(float) for _ in range(2))
     b = synthetic + is_labelled * 4.0 * (human - synthetic)
     return Bench(
         shape,
         config,
-        Cache(folder, shape.side, (entry,), *places, {}, 0),
+        Cache(folder, shape.side, (entry,)),
         TrainingSet(ids, np.ones(n), b, is_labelled, "preference"),
     )

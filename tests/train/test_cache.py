@@ -101,7 +101,6 @@ def test_what_is_cached_is_what_the_encoders_say(kind: str, pairs: Path, request
         else:
             assert conditioning.pooled is pooled is None
     assert conditioning.resolution == SIDE
-    assert torch.equal(cache.empty_prompt.text, backbone.encode_prompts(pipeline, [""])[0])
 
 
 def test_both_flips_are_there_where_they_are_wanted(pairs: Path, pipeline: Any) -> None:

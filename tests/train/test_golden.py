@@ -14,7 +14,8 @@ import pytest
 from torch import Tensor
 
 from dedpo.contract.sections import TrainConfig
-from dedpo.train import loop, stage
+from dedpo.train import stage
+from dedpo.train.reading import TrainingSet
 from tests.fixtures import BASE, write_tables, write_targets
 from tests.train.rounding import GRADIENT, LOGIT
 
@@ -71,7 +72,7 @@ def test_the_golden_trajectory(work: Path, tmp_path: Path) -> None:
     assert found["mean_abs_logit"][0] == 0
 
 
-def _heavier(data: loop.TrainingSet) -> loop.TrainingSet:
+def _heavier(data: TrainingSet) -> TrainingSet:
     weight = np.where(data.is_labelled, 1.01, 1.0)
     return replace(data, a=data.a * weight, b=data.b * weight)
 

@@ -16,8 +16,9 @@ from accelerate.state import AcceleratorState
 from dedpo.contract.sections import LoraConfig, TrainConfig
 from dedpo.train import reading
 from dedpo.train.cache import Cache, open_or_build
-from dedpo.train.loop import HeldOut, Trainer, TrainingSet
+from dedpo.train.loop import Trainer
 from dedpo.train.objective import robust
+from dedpo.train.reading import HeldOut, TrainingSet
 from dedpo.vision import diffusion
 from tests.fixtures import BASE, write_tables, write_targets
 from tests.train.rounding import CHANGE, GRADIENT, LOGIT, distance

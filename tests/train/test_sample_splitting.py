@@ -17,7 +17,8 @@ from dedpo.contract.sections import TrainConfig
 from dedpo.errors import UserError
 from dedpo.targets.arms import table
 from dedpo.train import sample_splitting, stage
-from dedpo.train.loop import Trainer, TrainingSet
+from dedpo.train.loop import Trainer
+from dedpo.train.reading import TrainingSet
 from dedpo.train.sample_splitting import filled, halves
 from tests.fixtures import BASE, write_tables, write_targets
 

@@ -18,9 +18,9 @@ from torch import Tensor
 from dedpo.contract.sections import TrainConfig
 from dedpo.targets.arms import table
 from dedpo.train.cache import open_or_build
-from dedpo.train.loop import HeldOut, Trainer
+from dedpo.train.loop import Trainer
 from dedpo.train.objective import pair_loss
-from dedpo.train.reading import training_set
+from dedpo.train.reading import HeldOut, training_set
 from dedpo.train.self_training import FRESH, UNDECIDED, Memory, fill, synthetic
 from dedpo.vision import diffusion
 from tests.fixtures import BASE, write_tables, write_targets

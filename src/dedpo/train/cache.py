@@ -14,6 +14,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,26 +39,41 @@ ENCODERS: Final = ("vae", "text_encoder", "text_encoder_2")
 
 @dataclass(frozen=True)
 class Cache:
-    """The encodings of a data set.
-
-    Attributes:
-        row: pair_id → (entry, index of its latents).
-        caption: pair_id → (entry, index of its text).
-        set_aside: pair_id → why its images cannot be decoded; those pairs have neither row nor caption.
-        cut: how many distinct prompts exceed the token limit and were cut there.
-        enlarged: how many pairs have an image smaller than the square.
-        cropped: how many pairs have an image of which most lies outside the square.
-    """
+    """The encodings of a data set, an entry a shard of pairs."""
 
     folder: Path
     resolution: int
     entries: tuple[Entry, ...]
-    row: Mapping[str, tuple[int, int]]
-    caption: Mapping[str, tuple[int, int]]
-    set_aside: Mapping[str, str]
-    cut: int
-    enlarged: int
-    cropped: int
+
+    @cached_property
+    def row(self) -> Mapping[str, tuple[int, int]]:
+        """pair_id → (entry, index of its latents)."""
+        return {pair: (n, i) for n, entry in enumerate(self.entries) for pair, i in entry.index.row.items()}
+
+    @cached_property
+    def caption(self) -> Mapping[str, tuple[int, int]]:
+        """pair_id → (entry, index of its text); the same pairs."""
+        return {pair: (n, i) for n, entry in enumerate(self.entries) for pair, i in entry.index.caption.items()}
+
+    @cached_property
+    def set_aside(self) -> Mapping[str, str]:
+        """pair_id → why its images cannot be decoded; the other pairs."""
+        return {pair: why for entry in self.entries for pair, why in entry.index.set_aside.items()}
+
+    @property
+    def cut(self) -> int:
+        """How many distinct prompts exceed the token limit and were cut there."""
+        return len({prompt for entry in self.entries for prompt in entry.index.cut})
+
+    @property
+    def enlarged(self) -> int:
+        """How many pairs have an image smaller than the square."""
+        return len({pair for entry in self.entries for pair in entry.index.enlarged})
+
+    @property
+    def cropped(self) -> int:
+        """How many pairs have an image of which most lies outside the square."""
+        return len({pair for entry in self.entries for pair in entry.index.cropped})
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -77,19 +93,11 @@ class Cache:
             self.entries[entry].latents[row, int(flip)]
             for (entry, row), flip in zip([self.row[p] for p in pair_ids], flips, strict=True)
         ]
-        return np.stack(moments), self._conditioning(self.caption[p] for p in pair_ids)
-
-    @property
-    def empty_prompt(self) -> Conditioning:
-        """The empty prompt's conditioning, a batch of one."""
-        return self._conditioning([(0, 0)])
-
-    def _conditioning(self, captions: Iterable[tuple[int, int]]) -> Conditioning:
-        places = [(self.entries[entry], i) for entry, i in captions]
-        text = np.stack([entry.text[i] for entry, i in places])
-        pooled = [entry.pooled[i] for entry, i in places if entry.pooled is not None]
-        return Conditioning(
-            torch.from_numpy(text), torch.from_numpy(np.stack(pooled)) if pooled else None, self.resolution
+        captions = [(self.entries[entry], i) for entry, i in map(self.caption.__getitem__, pair_ids)]
+        text = torch.from_numpy(np.stack([entry.text[i] for entry, i in captions]))
+        pooled = [entry.pooled[i] for entry, i in captions if entry.pooled is not None]
+        return np.stack(moments), Conditioning(
+            text, torch.from_numpy(np.stack(pooled)) if pooled else None, self.resolution
         )
 
 
@@ -120,7 +128,13 @@ def open_or_build(
     if missing:
         _build(folder, missing, encoder)
         entries |= {entry: cache_entry.read(entry) for entry in missing}
-    return _joined(folder, [entry for entry in entries.values() if entry is not None], resolution)
+    cache = Cache(folder, resolution, tuple(entry for entry in entries.values() if entry is not None))
+    if not cache.row:
+        pair, reason = next(iter(cache.set_aside.items()))
+        raise UserError(
+            f"none of {len(cache.set_aside)} pairs can be decoded (pair {pair}: {reason}); import them again"
+        )
+    return cache
 
 
 def _key(encoder: Encoder) -> str:
@@ -217,23 +231,3 @@ def _not_finite(encoder: Encoder, what: str, part: str) -> UserError:
     else:
         why = "its weights are; name another base model"
     return UserError(f"train.base: its {part} gives numbers that are not finite for {what}: {why}")
-
-
-def _joined(folder: Path, entries: Sequence[Entry], resolution: int) -> Cache:
-    row: dict[str, tuple[int, int]] = {}
-    caption: dict[str, tuple[int, int]] = {}
-    set_aside: dict[str, str] = {}
-    cut: set[str] = set()
-    enlarged: set[str] = set()
-    cropped: set[str] = set()
-    for number, entry in enumerate(entries):
-        row |= {pair: (number, i) for pair, i in entry.index.row.items()}
-        caption |= {pair: (number, i) for pair, i in entry.index.caption.items()}
-        set_aside |= entry.index.set_aside
-        cut |= set(entry.index.cut)
-        enlarged |= set(entry.index.enlarged)
-        cropped |= set(entry.index.cropped)
-    if not row:
-        pair, reason = next(iter(set_aside.items()))
-        raise UserError(f"none of {len(set_aside)} pairs can be decoded (pair {pair}: {reason}); import them again")
-    return Cache(folder, resolution, tuple(entries), row, caption, set_aside, len(cut), len(enlarged), len(cropped))

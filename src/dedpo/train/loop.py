@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from numpy.typing import NDArray
 from torch import Tensor
 
 from dedpo.contract.sections import TrainConfig
@@ -29,36 +28,12 @@ from dedpo.train.networks import Inputs, Networks
 from dedpo.train.objective import exponents, logit, pair_loss, robust, tilt
 from dedpo.train.optim import learning_rate, make_optimizer
 from dedpo.train.parallel import only_at_last, placed_state, scale_gradients, whole, whole_state
+from dedpo.train.reading import HeldOut, TrainingSet
 from dedpo.train.reference import ReferenceErrors
 
 # Draws of (t, ε) over which a held-out pair's logit is averaged, and the seed that no training run has.
 EVALUATION_VISITS = 4
 EVALUATION_SEED = -1
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """The table that is minimised over; zero rows are gone and the rest renormalised.
-
-    Attributes:
-        a, b: shape (n,).
-        is_labelled: shape (n,).
-        objective: of targets.json, see objective.py.
-    """
-
-    pair_ids: list[str]
-    a: NDArray[np.float64]
-    b: NDArray[np.float64]
-    is_labelled: NDArray[np.bool_]
-    objective: str
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Human-rated pairs that are never trained on; `human` is P(x¹ ≻ x⁰), shape (n,), ties are ½."""
-
-    pair_ids: list[str]
-    human: NDArray[np.float64]
 
 
 class Seen(NamedTuple):

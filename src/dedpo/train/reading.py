@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -14,11 +14,33 @@ from numpy.typing import NDArray
 from dedpo.contract import records, tables
 from dedpo.errors import UserError
 
-if TYPE_CHECKING:
-    from dedpo.train.loop import HeldOut, TrainingSet
-
 # Whose zero rows are filled in while training.
 _FILLED = ("self_training", "self_training_split")
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The table that is minimised over; zero rows are gone and the rest renormalised.
+
+    Attributes:
+        a, b: shape (n,).
+        is_labelled: shape (n,).
+        objective: of targets.json, see objective.py.
+    """
+
+    pair_ids: list[str]
+    a: NDArray[np.float64]
+    b: NDArray[np.float64]
+    is_labelled: NDArray[np.bool_]
+    objective: str
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Human-rated pairs that are never trained on; `human` is P(x¹ ≻ x⁰), shape (n,), ties are ½."""
+
+    pair_ids: list[str]
+    human: NDArray[np.float64]
 
 
 def read_targets(folder: Path) -> dict[str, Any]:
@@ -45,8 +67,6 @@ def training_set(targets: Path, row: Collection[str], set_aside: Mapping[str, st
     Raises:
         UserError: a pair is neither in the cache nor set aside, or no labelled pair, or nothing at all, is left.
     """
-    from dedpo.train.loop import TrainingSet
-
     table = tables.read(targets / "targets.parquet", tables.TARGETS)
     data = TrainingSet(
         pair_ids=table.column("pair_id").to_pylist(),
@@ -98,8 +118,6 @@ def rows(data: TrainingSet, keep: NDArray[np.bool_], factor: NDArray[np.float64]
 
 def held_out(ratings: Path, splits: Path, row: Collection[str]) -> HeldOut:
     """The human-rated pairs of the holdout that the cache has, each with its mean rating."""
-    from dedpo.train.loop import HeldOut
-
     split = tables.read(splits, tables.SPLITS)
     ids = split.filter(pc.equal(split.column("split"), "holdout")).column("pair_id")
     rated = tables.read(ratings, tables.RATINGS)

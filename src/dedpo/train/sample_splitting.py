@@ -22,8 +22,8 @@ from torch import Tensor
 from dedpo.errors import UserError
 from dedpo.outputs.manifest import write_json
 from dedpo.rng import generator
-from dedpo.train.loop import EVALUATION_SEED, EVALUATION_VISITS, Trainer, TrainingSet
-from dedpo.train.reading import rows
+from dedpo.train.loop import EVALUATION_SEED, EVALUATION_VISITS, Trainer
+from dedpo.train.reading import TrainingSet, rows
 from dedpo.train.self_training import fill
 
 # Working files of the run: what the annotator says, and, until it is known, its own checkpoints.

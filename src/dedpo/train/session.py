@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,7 +74,8 @@ def train(
     if validation:
         with trainer.networks.reference() as reference:
             validation.draw_reference(reference, accelerator.autocast(), is_main=accelerator.is_main_process)
-    with launch.sigterm() as is_stopping, _account(trainer, folder, run, settings, done, row) as account:
+    main = recording(folder, config, run, settings, done, row) if accelerator.is_main_process else nullcontext()
+    with launch.sigterm() as is_stopping, main as account:
         while done < config.steps and not watch.stopped:
             measured = {"step": done, **trainer.step(done)}
             done += 1
@@ -168,20 +168,6 @@ def _save(
         checkpoint.save(folder, steps_done, state, trainer.config.keep_checkpoints)
     # A rank that ended now would take the writing one with it.
     trainer.accelerator.wait_for_everyone()
-
-
-@contextmanager
-def _account(
-    trainer: Trainer,
-    folder: Path,
-    run: str,
-    settings: Mapping[str, Any],
-    done: int,
-    row: Mapping[str, float] | None,
-) -> Iterator[Record | None]:
-    with contextlib.ExitStack() as stack:
-        is_main = trainer.accelerator.is_main_process
-        yield stack.enter_context(recording(folder, trainer.config, run, settings, done, row)) if is_main else None
 
 
 def _say(accelerator: Accelerator, line: str) -> None:

@@ -22,7 +22,8 @@ from dedpo.vision.memory import memory_errors
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from dedpo.train.loop import Trainer, TrainingSet
+    from dedpo.train.loop import Trainer
+    from dedpo.train.reading import TrainingSet
     from dedpo.train.validation import Validation
 
 # World size and micro-batch change nothing beyond round-off, so a run that memory stopped may go on with less.
@@ -232,7 +233,8 @@ def _annotated(
 ) -> TrainingSet:
     """The set of `self_training_split`, annotated by a policy that `pipeline` is trained to first."""
     from dedpo.train import sample_splitting, session
-    from dedpo.train.loop import HeldOut, Trainer
+    from dedpo.train.loop import Trainer
+    from dedpo.train.reading import HeldOut
 
     def fit(first: TrainingSet, folder: Path) -> Trainer:
         quiet = job.config.model_copy(update={"trackers": [], "early_stop": None})
