@@ -17,7 +17,6 @@ import uuid
 from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from io import FileIO
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar, Final, Generic, Protocol, Self, TypeVar
 
 from dedpo import disk
@@ -47,9 +46,7 @@ class Log:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def files(self) -> list[Path]:
@@ -172,9 +169,7 @@ class Store(Generic[A]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._log.close()
 
     def _read(self, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -47,6 +48,12 @@ def unreachable(url: str, whom: str, reason: str, *, setting: str, variable: str
         f"{url}: {whom} cannot be reached ({reason}{through(url)}); start it, or put {setting} (or ${variable}) right, "
         "and run again: what was answered is kept"
     )
+
+
+def unproxied(host: str) -> dict[str, str]:
+    """The variables that keep a proxy of the house from being asked for `host` too, such as this machine itself."""
+    listed = [name for name in (os.environ.get("NO_PROXY") or os.environ.get("no_proxy", "")).split(",") if name]
+    return dict.fromkeys(("NO_PROXY", "no_proxy"), ",".join(dict.fromkeys([*listed, host])))
 
 
 def check_key(key: str, variable: str) -> str:

@@ -112,9 +112,7 @@ def skip(out: Path) -> None:
         write_text(partial / "README.md", "No judge was named (judge.model is null).\n")
 
 
-def plan(
-    config: JudgeConfig, *, models: list[tuple[str, str]], samples: Path, out: Path, log: Path | None = None
-) -> dict[str, Any]:
+def plan(config: JudgeConfig, *, models: list[tuple[str, str]], samples: Path, out: Path) -> dict[str, Any]:
     """What `run` would ask and about what it would cost, without key, connection or output; what is kept costs nothing.
 
     Token counts are rules of thumb (judge/cost.py); every picture is taken to be as large as the first.
@@ -127,7 +125,7 @@ def plan(
     size = _size(samples, comparisons[0])
     questions = reading.questions(samples, comparisons, prompts)
     name = _log_name(config)
-    with Store(Log(log or log_folder(out), name), Answer, questions, finished_answers(out, name)) as store:
+    with Store(Log(log_folder(out), name), Answer, questions, finished_answers(out, name)) as store:
         waiting = _waiting(comparisons, questions, store)
         kept = _kept(store, questions)
     sent = sum(cost.question_tokens(prompts[c.prompt_id], *size) for c in waiting.values())

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from dedpo.asking.endpoints import unproxied
 from dedpo.errors import UserError, excerpt
 from dedpo.progress import note
 
@@ -58,7 +59,6 @@ def serving(
     model: str,
     *,
     command: Sequence[str] | None = None,
-    port: int = 0,
     ready_seconds: float = 1800,
     stop_seconds: float = STOP_SECONDS,
 ) -> Iterator[str]:
@@ -67,7 +67,6 @@ def serving(
     Args:
         model: served under this name: a folder or a hub id.
         command: in place of vLLM's; '{port}' and '{model}' in its words are replaced.
-        port: of 127.0.0.1; 0: a free one.
         ready_seconds: how long weights may take to arrive and load.
         stop_seconds: between SIGTERM and SIGKILL.
 
@@ -78,7 +77,7 @@ def serving(
     Raises:
         UserError: it cannot be started, ends, or does not answer in time; with the last lines of its log.
     """
-    port = port or _free_port()
+    port = _free_port()
     words = _filled(command, model, port) if command else _vllm(model, port)
     with tempfile.TemporaryDirectory(prefix="dedpo-server-") as folder:
         log = Path(folder, "log")
@@ -132,9 +131,7 @@ def _start(words: list[str], log: Path) -> subprocess.Popen[bytes]:
 @contextmanager
 def _announced(base_url: str) -> Iterator[None]:
     """Name it in the environment, and keep a proxy of the house from being asked for this machine's own port."""
-    proxied = os.environ.get("NO_PROXY") or os.environ.get("no_proxy")
-    without = f"{proxied},{HOST}" if proxied else HOST
-    changed = {"OPENAI_BASE_URL": base_url, "NO_PROXY": without, "no_proxy": without}
+    changed = {"OPENAI_BASE_URL": base_url, **unproxied(HOST)}
     former = {name: os.environ.get(name) for name in changed}
     os.environ.update(changed)
     try:

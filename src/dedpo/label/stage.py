@@ -97,13 +97,10 @@ def run(
         return _write(table, failed, store.asked, partial)
 
 
-def plan(
-    config: LabelConfig, *, pairs: Path, out: Path, shards: Sequence[str] | None = None, log: Path | None = None
-) -> dict[str, int]:
+def plan(config: LabelConfig, *, pairs: Path, out: Path) -> dict[str, int]:
     """How many questions `run` would ask, and how many have an answer; asks and writes nothing."""
-    pair_ids = _pair_ids(_files(pairs, shards))
-    name = _log_name(config)
-    with Store(Log(log or log_folder(out), name), pair_ids, finished_answers(out, name)) as store:
+    pair_ids, name = _pair_ids(_files(pairs, None)), _log_name(config)
+    with Store(Log(log_folder(out), name), pair_ids, finished_answers(out, name)) as store:
         questions = len(ORDERS) * len(pair_ids)
         return {"pairs": len(pair_ids), "questions": questions, "kept": store.good, "to_ask": questions - store.good}
 

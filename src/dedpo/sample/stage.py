@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +14,13 @@ from dedpo.contract.sections import SampleConfig
 from dedpo.errors import UserError
 from dedpo.outputs import origin
 from dedpo.outputs.manifest import MANIFEST, input_hashes, note_run, output_folder, write_json
-from dedpo.progress import note, note_kept, progress
+from dedpo.progress import Advance, note, note_kept, progress
 from dedpo.sample import shard_files
 from dedpo.vision.memory import memory_errors
 
 if TYPE_CHECKING:
+    import torch
+
     from dedpo.sample.sampler import Request
 
 REFERENCE = "reference"
@@ -178,28 +180,63 @@ def _sample_models(
                 continue
             pictures = shard_files.read(shard.source, shard.kept) if shard.kept else {}
             if missing := [request for request in requests if request not in pictures]:
-                place = f"model '{name}'"
-                variant = config.variant if name == REFERENCE else None
-                pipeline = sampler.load(models[name], place, device, variant=variant, vae=config.vae)
-                side = config.resolution or diffusion.side(pipeline, f"{place}: {models[name]}", "sample.resolution")
-                _note_size(pipeline, place, side)
+                pipeline, side = _loaded(config, name, models[name], device)
                 sides[side] = name
                 if len(sides) > 1:
                     raise UserError(_unequal(sides))
-                try:
-                    many = sampler.group_size(config, device)
-                    # A CPU's group is fixed, so that its pictures are the same on every one.
-                    remedy = f"set {BF16}" if device.type == "cpu" else f"lower sample.batch_size, or set {BF16}"
-                    with memory_errors(f"sample: {many} pictures at a time", remedy):
-                        pictures |= _pictures(name, missing, sampler.sample(pipeline, missing, config, side), advance)
-                except sampler.NotFiniteError as error:
-                    raise UserError(f"{place} ({models[name]}): {error}{_why(name, pipeline)}") from None
+                pictures |= _draw(config, name, models[name], pipeline, missing, side, advance)
                 cut = len(diffusion.too_long(pipeline, prompts)) if cut is None else cut
             shard_files.write(name, requests, pictures, shard.mark, target)
         if cut is None:
             name = next(iter(models))
             cut = len(diffusion.too_long(diffusion.load(models[name], f"model '{name}'"), prompts))
     return cut, total - done
+
+
+def _loaded(config: SampleConfig, name: str, source: str, device: torch.device) -> tuple[Any, int]:
+    """A model's pipeline, and the side in pixels of what it is to draw; says so if that is not the model's own."""
+    from dedpo.sample import sampler
+    from dedpo.vision import diffusion
+
+    place = f"model '{name}'"
+    pipeline = sampler.load(
+        source, place, device, variant=config.variant if name == REFERENCE else None, vae=config.vae
+    )
+    side = config.resolution or diffusion.side(pipeline, f"{place}: {source}", "sample.resolution")
+    with suppress(UserError):  # some do not say which size is theirs
+        if (own := diffusion.side(pipeline, place)) != side:
+            note(f"warning: {place} was made for {own} pixels and is drawn at {side} (sample.resolution)")
+    return pipeline, side
+
+
+def _draw(
+    config: SampleConfig,
+    name: str,
+    source: str,
+    pipeline: Any,
+    requests: Sequence[Request],
+    side: int,
+    advance: Advance,
+) -> dict[tuple[str, int], bytes]:
+    """The encoded pictures of one model."""
+    from PIL import Image
+
+    from dedpo.sample import sampler
+    from dedpo.vision.images import encode_png
+
+    device = pipeline.unet.device
+    # A CPU's group is fixed, so that its pictures are the same on every one.
+    remedy = f"set {BF16}" if device.type == "cpu" else f"lower sample.batch_size, or set {BF16}"
+    encoded: dict[tuple[str, int], bytes] = {}
+    try:
+        with memory_errors(f"sample: {sampler.group_size(config, device)} pictures at a time", remedy):
+            pictures = sampler.sample(pipeline, requests, config, side)
+            for request, array in zip(requests, pictures, strict=True):
+                encoded[request] = encode_png(Image.fromarray(array))
+                advance(name)
+    except sampler.NotFiniteError as error:
+        raise UserError(f"model '{name}' ({source}): {error}{_why(name, pipeline)}") from None
+    return encoded
 
 
 def _note_bases(models: Mapping[str, str], contents: Mapping[str, Any]) -> None:
@@ -214,15 +251,6 @@ def _note_bases(models: Mapping[str, str], contents: Mapping[str, Any]) -> None:
                 f"warning: model '{name}' was trained from another base than lies at {models[REFERENCE]} now; train it "
                 "again, or draw that base as the reference"
             )
-
-
-def _note_size(pipeline: Any, place: str, side: int) -> None:
-    """Say of a model that is drawn at another size than its own; some do not say which that is."""
-    from dedpo.vision import diffusion
-
-    with suppress(UserError):
-        if (own := diffusion.side(pipeline, place)) != side:
-            note(f"warning: {place} was made for {own} pixels and is drawn at {side} (sample.resolution)")
 
 
 def _unequal(sides: dict[int, str]) -> str:
@@ -243,17 +271,3 @@ def _why(model: str, pipeline: Any) -> str:
     if model == REFERENCE:
         return "; its weights are finite: set sample.precision=fp32, or another VAE with sample.vae"
     return "; its training must have diverged; train it again with a lower train.learning_rate or train.guard=5"
-
-
-def _pictures(
-    model: str, requests: Sequence[Request], pictures: Iterator[Any], advance: Callable[[str], None]
-) -> dict[tuple[str, int], bytes]:
-    from PIL import Image
-
-    from dedpo.vision.images import encode_png
-
-    encoded: dict[tuple[str, int], bytes] = {}
-    for request, array in zip(requests, pictures, strict=True):
-        encoded[request] = encode_png(Image.fromarray(array))
-        advance(model)
-    return encoded

@@ -59,17 +59,8 @@ def train(
     config, accelerator = trainer.config, trainer.accelerator
     if config.early_stop and not trainer.held_out.pair_ids:
         raise UserError("train.early_stop: no human-rated pair is held out; raise data.holdout or set it to null")
-    watch, done = Watch(config.early_stop, config.max_logit), 0
-    row: Mapping[str, float] | None = None
-    if state := checkpoint.latest(folder):
-        done = trainer.restore(state)
-        watch.restore(state["watch"])
-        if done < config.steps and state["before"]:
-            # It was measured and drawn because it was the last step, which it is no more.
-            row = state["before"]["row"]
-            watch.restore(state["before"]["watch"])
-            if validation and accelerator.is_main_process:
-                validation.forget(done)
+    watch = Watch(config.early_stop, config.max_logit)
+    done, row = _resume(trainer, folder, watch, validation)
     accelerator.wait_for_everyone()
     if validation:
         with trainer.networks.reference() as reference:
@@ -97,6 +88,27 @@ def train(
             f"training: none of {done} steps had a finite loss and gradient; {remedy(True, config.precision)}"
         )
     return _outcome(config.early_stop is not None, folder, watch, account, done)
+
+
+def _resume(
+    trainer: Trainer, folder: Path, watch: Watch, validation: Validation | None
+) -> tuple[int, Mapping[str, float] | None]:
+    """Take up the last checkpoint, if there is one.
+
+    Returns:
+        the steps that it knows of, and what the last of them measured, if that was more than is to stand there now.
+    """
+    if not (state := checkpoint.latest(folder)):
+        return 0, None
+    done = trainer.restore(state)
+    watch.restore(state["watch"])
+    if done >= trainer.config.steps or not state["before"]:
+        return done, None
+    # It was measured and drawn because it was the last step, which it is no more.
+    watch.restore(state["before"]["watch"])
+    if validation and trainer.accelerator.is_main_process:
+        validation.forget(done)
+    return done, state["before"]["row"]
 
 
 def _look(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from dedpo.asking.endpoints import unproxied
 from dedpo.errors import UserError
 from dedpo.world.server import app
 
@@ -85,12 +86,7 @@ def _bind(host: str, port: int) -> socket.socket:
 
 def _exports(url: str) -> dict[str, str]:
     exports = {"OPENAI_BASE_URL": f"{url}/v1", "OPENAI_API_KEY": "EMPTY", "DEDPO_ORACLE_URL": url}
-    exports |= {"GEMINI_BASE_URL": url, "GEMINI_API_KEY": "EMPTY"}
-    # A proxy of the house must not be asked for this machine's own ports.
-    no_proxy = [p for p in os.environ.get("NO_PROXY", os.environ.get("no_proxy", "")).split(",") if p]
-    if HOST not in no_proxy:
-        no_proxy.append(HOST)
-    return exports | {"NO_PROXY": ",".join(no_proxy), "no_proxy": ",".join(no_proxy)}
+    return exports | {"GEMINI_BASE_URL": url, "GEMINI_API_KEY": "EMPTY"} | unproxied(HOST)
 
 
 def _wait(url: str, exports: dict[str, str]) -> int:
