@@ -132,11 +132,11 @@ def test_pairs_are_labelled_beside_the_server(pairs: Path, tmp_path: Path, monke
 
 
 def test_vllm_is_told_what_pairs_need() -> None:
-    words = server.command("Qwen/Qwen2.5-VL-7B-Instruct", 8000, 2)
+    words = server.vllm("Qwen/Qwen2.5-VL-7B-Instruct", 8000, 2)
     flags = dict(pairwise(words))
     assert flags["-m"] == "vllm.entrypoints.openai.api_server"
     assert (flags["--model"], flags["--served-model-name"]) == ("Qwen/Qwen2.5-VL-7B-Instruct",) * 2
     assert (flags["--tensor-parallel-size"], flags["--port"], flags["--host"]) == ("2", "8000", "127.0.0.1")
     assert flags["--limit-mm-per-prompt"] == '{"image":2,"video":0}'
     assert "--enable-prefix-caching" in words
-    assert "--mm-processor-kwargs" not in server.command("other/model", 8000, 0)
+    assert "--mm-processor-kwargs" not in server.vllm("other/model", 8000, 0)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple, TypeVar
 
-from dedpo.asking.questions import Client
+from dedpo.asking.workers import Client
 
 # The embedded world knows it, too.
 PROMPT: Final = "a photo of a red circle on white"

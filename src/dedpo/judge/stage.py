@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dedpo.asking.answers import Log, Store, adopt, finished_answers, log_folder, log_name
 from dedpo.asking.failures import Tally
-from dedpo.asking.questions import ask_all
+from dedpo.asking.workers import ask_all
 from dedpo.contract import tables
 from dedpo.contract.sections import JudgeConfig
 from dedpo.errors import UserError

@@ -31,7 +31,7 @@ MAX_LENGTH: Final = 8192
 MAX_PIXELS: Final = 1_605_632  # 2,048 tokens a picture
 
 
-def command(model: str, port: int, gpus: int) -> list[str]:
+def vllm(model: str, port: int, gpus: int) -> list[str]:
     """vLLM's OpenAI-compatible server for pairs of pictures, as docs.vllm.ai names its flags.
 
     Prefix caching serves the question, which is the same for every pair; video is switched off, so that no memory is
@@ -78,7 +78,10 @@ def serving(
         UserError: it cannot be started, ends, or does not answer in time; with the last lines of its log.
     """
     port = _free_port()
-    words = _filled(command, model, port) if command else _vllm(model, port)
+    if command:
+        words = [word.replace("{port}", str(port)).replace("{model}", model) for word in command]
+    else:
+        words = vllm(model, port, _gpus())
     with tempfile.TemporaryDirectory(prefix="dedpo-server-") as folder:
         log = Path(folder, "log")
         process = _start(words, log)
@@ -91,10 +94,6 @@ def serving(
             _stop(process, stop_seconds)
 
 
-def _vllm(model: str, port: int) -> list[str]:
-    return command(model, port, _gpus())
-
-
 def _gpus() -> int:
     """GPUs that this process may use, by the driver's own tool: importing torch here would take seconds and memory."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
@@ -104,10 +103,6 @@ def _gpus() -> int:
     except (OSError, subprocess.TimeoutExpired):
         return 0
     return sum(line.startswith("GPU ") for line in done.stdout.splitlines())
-
-
-def _filled(words: Sequence[str], model: str, port: int) -> list[str]:
-    return [word.replace("{port}", str(port)).replace("{model}", model) for word in words]
 
 
 def _free_port() -> int:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from dedpo.asking.answers import Log, adopt, finished_answers, log_folder, log_name
 from dedpo.asking.failures import Tally
-from dedpo.asking.questions import ask_all
+from dedpo.asking.workers import ask_all
 from dedpo.contract import records, tables
 from dedpo.contract.sections import LabelConfig
 from dedpo.errors import UserError, excerpt

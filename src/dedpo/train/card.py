@@ -62,7 +62,7 @@ def model_card(
         f"## Load\n\n```python\n{_example(settings, metrics, bases)}\n```",
         f"## Data\n\n{_table('', _data(targets))}",
         f"## Measured\n\n{stopped[0].upper() + stopped[1:] + '.' if stopped else 'Trained to its last step.'}\n\n"
-        f"{_table('', {WORDS.get(k, k): _shown(v) for k, v in _ordered(metrics).items()})}",
+        f"{_table('', {WORDS.get(k, k): _shown(metrics[k]) for k in [*WORDS, *sorted(metrics)] if k in metrics})}",
         f"## Limits\n\n{_limits(settings, targets, warnings)}",
         f"## Settings\n\n```yaml\n{yaml.safe_dump(dict(settings), allow_unicode=True, sort_keys=True).strip()}\n```",
         f"## Inputs\n\n{_table('SHA-256', {f'`{k}`': f'`{v}`' for k, v in sorted(inputs.items())})}",
@@ -145,10 +145,6 @@ def _limits(settings: Mapping[str, Any], targets: Mapping[str, Any], warnings: S
     if targets["arm"] in _DEBIASED and settings["guard"] is None and targets["objective"] != "ipo":
         lines.append("Its loss has no lower bound and no guard was set: see the mean |h| before trusting it.")
     return "\n".join(f"- {line}" for line in [*lines, *targets.get("warnings", ()), *warnings])
-
-
-def _ordered(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: metrics[k] for k in [*WORDS, *sorted(metrics)] if k in metrics}
 
 
 def _shown(value: object) -> str:

@@ -82,11 +82,10 @@ def training_set(targets: Path, row: Collection[str], set_aside: Mapping[str, st
             "make the targets from the same import"
         )
     data = _without(data, np.array([pair in set_aside for pair in data.pair_ids]), targets)
-    keep = (data.a != 0) | (data.b != 0) | (data.objective in _FILLED)
-    if not keep.any():
+    is_filled = data.objective in _FILLED
+    if not data.pair_ids or not (is_filled or data.a.any() or data.b.any()):
         raise UserError(f"{targets}/targets.parquet: every row has a = b = 0; there is nothing to train on")
-    # The mean over all n rows becomes a mean over the kept ones.
-    return rows(data, keep, float(keep.mean()))
+    return data if is_filled else without_zeros(data)
 
 
 def _without(data: TrainingSet, bad: NDArray[np.bool_], targets: Path) -> TrainingSet:
@@ -103,6 +102,12 @@ def _without(data: TrainingSet, bad: NDArray[np.bool_], targets: Path) -> Traini
             "decoded; import them again"
         )
     return rows(data, ~bad, factor)
+
+
+def without_zeros(data: TrainingSet) -> TrainingSet:
+    """Without rows of a = b = 0; the mean over all rows becomes a mean over the kept ones."""
+    keep = (data.a != 0) | (data.b != 0)
+    return rows(data, keep, float(keep.mean()))
 
 
 def rows(data: TrainingSet, keep: NDArray[np.bool_], factor: NDArray[np.float64] | float) -> TrainingSet:

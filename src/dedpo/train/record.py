@@ -23,7 +23,7 @@ RECENT: Final = 20
 
 
 class Record:
-    """The main process's account of a run.
+    """The main process's record of a run.
 
     Attributes:
         rows: the measurements of every step so far, an interrupted run's included.
@@ -72,7 +72,7 @@ def recording(
     done: int,
     last: Mapping[str, float] | None = None,
 ) -> Iterator[Record]:
-    """Open the account of a run of which `done` steps are known; lines of later ones are cut off, they come again.
+    """Open the record of a run of which `done` steps are known; lines of later ones are cut off, they come again.
 
     Args:
         folder: where metrics.jsonl lies.

@@ -23,7 +23,7 @@ from dedpo.errors import UserError
 from dedpo.outputs.manifest import write_json
 from dedpo.rng import generator
 from dedpo.train.loop import EVALUATION_SEED, EVALUATION_VISITS, Trainer
-from dedpo.train.reading import TrainingSet, rows
+from dedpo.train.reading import TrainingSet, rows, without_zeros
 from dedpo.train.self_training import fill
 
 # Working files of the run: what the annotator says, and, until it is known, its own checkpoints.
@@ -88,7 +88,4 @@ def filled(data: TrainingSet, h: Tensor, threshold: float) -> TrainingSet:
         h: the annotator's logits, shape (n,).
     """
     a, b = fill(torch.from_numpy(data.a), torch.from_numpy(data.b), torch.sigmoid(h.double()), threshold)
-    whole = replace(data, a=a.numpy(), b=b.numpy(), objective="preference")
-    keep = (whole.a != 0) | (whole.b != 0)
-    # The mean over all rows becomes a mean over the kept ones.
-    return rows(whole, keep, float(keep.mean()))
+    return without_zeros(replace(data, a=a.numpy(), b=b.numpy(), objective="preference"))

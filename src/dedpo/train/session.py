@@ -66,17 +66,17 @@ def train(
         with trainer.networks.reference() as reference:
             validation.draw_reference(reference, accelerator.autocast(), is_main=accelerator.is_main_process)
     main = recording(folder, config, run, settings, done, row) if accelerator.is_main_process else nullcontext()
-    with launch.sigterm() as is_stopping, main as account:
+    with launch.sigterm() as is_stopping, main as record:
         while done < config.steps and not watch.stopped:
             measured = {"step": done, **trainer.step(done)}
             done += 1
             beside, before = _look(trainer, folder, measured, watch, validation)
-            if account:
-                account.step(measured, beside)
+            if record:
+                record.step(measured, beside)
             must_stop = _any(accelerator, is_stopping())
             is_last = done == config.steps or watch.stopped is not None
             if is_last or must_stop or done % config.checkpoint_every == 0:
-                _save(trainer, folder, done, watch, before, account)
+                _save(trainer, folder, done, watch, before, record)
             if must_stop and not is_last:
                 _say(
                     accelerator,
@@ -87,7 +87,7 @@ def train(
         raise UserError(
             f"training: none of {done} steps had a finite loss and gradient; {remedy(True, config.precision)}"
         )
-    return _outcome(config.early_stop is not None, folder, watch, account, done)
+    return _outcome(config.early_stop is not None, folder, watch, record, done)
 
 
 def _resume(
@@ -151,12 +151,12 @@ def _keep_best(trainer: Trainer, folder: Path, step: int, before: Mapping[str, A
     trainer.accelerator.wait_for_everyone()
 
 
-def _outcome(keeps_best: bool, folder: Path, watch: Watch, account: Record | None, steps: int) -> Outcome:
-    if account is None:
+def _outcome(keeps_best: bool, folder: Path, watch: Watch, record: Record | None, steps: int) -> Outcome:
+    if record is None:
         return Outcome({}, steps)
-    outcome = Outcome(account.rows[-1], steps, stopped=watch.stopped, warnings=watch.warnings)
+    outcome = Outcome(record.rows[-1], steps, stopped=watch.stopped, warnings=watch.warnings)
     if keeps_best and watch.best_step is not None:
-        outcome.measured, outcome.best_step = account.rows[watch.best_step], watch.best_step
+        outcome.measured, outcome.best_step = record.rows[watch.best_step], watch.best_step
         outcome.weights = checkpoint.best(folder, watch.best_step)
     return outcome
 
@@ -169,12 +169,12 @@ def _any(accelerator: Accelerator, flag: bool) -> bool:
 
 
 def _save(
-    trainer: Trainer, folder: Path, steps_done: int, watch: Watch, before: dict[str, Any] | None, account: Record | None
+    trainer: Trainer, folder: Path, steps_done: int, watch: Watch, before: dict[str, Any] | None, record: Record | None
 ) -> None:
     state = trainer.state(steps_done) | {"watch": watch.state(), "before": before}
-    if account:
+    if record:
         # What it refers to comes first: a power cut leaves no checkpoint that knows more than there is.
-        account.sync()
+        record.sync()
         for errors in trainer.references.values():
             errors.sync()
         checkpoint.save(folder, steps_done, state, trainer.config.keep_checkpoints)

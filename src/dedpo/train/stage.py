@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,16 +115,17 @@ def run(
 def _work(job: _Job) -> dict[str, Any]:
     """What each rank does."""
     # Heavy imports wait until a training really starts.
-    from dedpo.train import account, diagnostics, policy, reading, session
+    from dedpo.train import diagnostics, policy, reading, results, session
     from dedpo.train.loop import Trainer
     from dedpo.vision import diffusion
 
     accelerator = _join(job.config)
-    share = job.config.batch_size // accelerator.num_processes
-    with _folder(job, accelerator) as partial, _memory(job.config.micro_batch or share):
+    at_once = job.config.micro_batch or job.config.batch_size // accelerator.num_processes
+    many = memory_errors(f"training: {at_once} pairs a forward pass", launch.MEMORY_REMEDY)
+    with _folder(job, accelerator) as partial, many:
         pipeline, cache, validation = _prepare(job, accelerator, partial)
         identity = diffusion.identity(job.config.base, pipeline) if job.config.lora else {}
-        notes = account.notes(cache, pipeline)
+        notes = results.notes(cache, pipeline)
         if accelerator.is_main_process:
             for line in notes:
                 note(f"warning: {line}")
@@ -141,14 +142,10 @@ def _work(job: _Job) -> dict[str, Any]:
             if accelerator.is_main_process:
                 weights = outcome.weights or weights
                 policy.save(pipeline, weights, job.config, partial, resolution=cache.resolution, identity=identity)
-                metrics = account.write(job.settings, job.targets, trainer, outcome, notes, partial)
+                metrics = results.write(job.settings, job.targets, trainer, outcome, notes, partial)
         accelerator.wait_for_everyone()
     accelerator.end_training()
     return metrics | (diagnostics.memory() if metrics else {})
-
-
-def _memory(pairs: int) -> AbstractContextManager[None]:
-    return memory_errors(f"training: {pairs} pairs a forward pass", launch.MEMORY_REMEDY)
 
 
 def _join(config: TrainConfig) -> Accelerator:

@@ -84,7 +84,11 @@ class Validation:
         """The policy's pictures side by side, uint8 (tile, prompts × tile, 3); black where not finite."""
         with self._parts(unet):
             with autocast:
-                latents = [self._latents(*inputs) for inputs in self._inputs]
+                # One prompt at a time: memory does not grow with their number.
+                latents = [
+                    drawing.latents(self._pipeline, encoded, noise, self._side, STEPS, GUIDANCE)[0]
+                    for encoded, noise in self._inputs
+                ]
             return np.concatenate([self._tile(x) for x in latents], axis=1)
 
     @contextmanager
@@ -103,10 +107,6 @@ class Validation:
             pipeline.vae.to(place)
             for name, part in kept.items():
                 setattr(pipeline, name, part)
-
-    def _latents(self, encoded: dict[str, Tensor], noise: Tensor) -> Tensor:
-        """One prompt at a time: memory does not grow with their number."""
-        return drawing.latents(self._pipeline, encoded, noise, self._side, STEPS, GUIDANCE)[0]
 
     def _tile(self, latents: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
         pixels = torch.nan_to_num(drawing.decode(self._pipeline.vae, latents)).clamp(0, 1).numpy()
