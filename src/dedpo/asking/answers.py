@@ -15,6 +15,7 @@ import re
 import time
 import uuid
 from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from contextlib import closing
 from io import FileIO
 from pathlib import Path
 from typing import Any, ClassVar, Final, Generic, Protocol, Self, TypeVar
@@ -28,10 +29,9 @@ SYNC_SECONDS: Final = 2.0
 
 
 class Log:
-    """Lines that outlive every run: `<folder>/<name>-<n>.jsonl`. Nothing is taken out of it.
+    """Lines that outlive every run: `<folder>/<name>-<n>.jsonl`. Nothing is taken out of it; close it at the end.
 
-    Several processes may add at once, each to the first file that no other has open, and all read all files. A context
-    manager: it is synced and closed whatever happens.
+    Several processes may add at once, each to the first file that no other has open, and all read all files.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -42,12 +42,6 @@ class Log:
         self._before = b""
         self._unsynced = 0
         self._synced_at = time.monotonic()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def files(self) -> list[Path]:
         """What there is so far."""
@@ -262,7 +256,7 @@ def finished_answers(out: Path, name: str = "*") -> list[Path]:
 def adopt(out: Path, folder: Path) -> None:
     """Put the answers in a finished output, fetched from elsewhere perhaps, into the log, before `out` is replaced."""
     for path in finished_answers(out):
-        with Log(folder, path.stem) as log, path.open("rb") as file:
+        with closing(Log(folder, path.stem)) as log, path.open("rb") as file:
             known = {hash(line) for line in _lines(log)}
             for line in file:
                 if hash(line) not in known:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -47,16 +47,20 @@ def read_pictures(samples: Path, wanted: list[Comparison]) -> dict[tuple[str, st
     return found
 
 
+def shown_pictures(samples: Path, comparisons: Collection[Comparison]) -> Iterator[tuple[Comparison, list[bytes]]]:
+    """Each comparison with its two pictures in the order shown; of one pair of models at a time, to spare memory."""
+    for pair in dict.fromkeys((c.model_0, c.model_1) for c in comparisons):
+        own = [c for c in comparisons if (c.model_0, c.model_1) == pair]
+        pictures = read_pictures(samples, own)
+        for c in own:
+            yield c, [pictures[model, c.prompt_id, c.seed] for model in c.shown]
+
+
 def questions(samples: Path, comparisons: Sequence[Comparison], prompts: Mapping[str, str]) -> list[str]:
     """For each comparison, what its question shows as `asking.answers.shown` has it: the prompt and both pictures.
 
     Args:
         prompts: by prompt_id.
     """
-    found: dict[Comparison, str] = {}
-    for pair in dict.fromkeys((c.model_0, c.model_1) for c in comparisons):
-        own = [c for c in comparisons if (c.model_0, c.model_1) == pair]
-        pictures = read_pictures(samples, own)
-        for c in own:
-            found[c] = shown(prompts[c.prompt_id], *(pictures[model, c.prompt_id, c.seed] for model in c.shown))
+    found = {c: shown(prompts[c.prompt_id], *both) for c, both in shown_pictures(samples, comparisons)}
     return [found[c] for c in comparisons]

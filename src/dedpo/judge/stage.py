@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from dedpo.asking.answers import Log, Store, adopt, finished_answers, log_folder, log_name
 from dedpo.asking.failures import Tally
@@ -17,7 +17,7 @@ from dedpo.judge import cost, reading, table
 from dedpo.judge.answers import Answer
 from dedpo.judge.comparisons import Comparison, choose
 from dedpo.judge.reading import read_cells, read_pictures, read_prompts
-from dedpo.judge.templates import NAME, SCHEMA, SYSTEM, parts
+from dedpo.judge.templates import NAME, SCHEMA, SYSTEM, Question, parts
 from dedpo.outputs import freshness
 from dedpo.outputs.manifest import note_run, output_folder, write_json, write_text
 from dedpo.progress import note_kept
@@ -31,15 +31,6 @@ CHANGEABLE = (
     "base_url", "concurrency", "max_wait", "max_retries", "timeout", "max_failures", "price_input", "price_output",
 )  # fmt: skip
 _WHICH = ("rivals", "prompts", "seed")
-
-
-class _Question(NamedTuple):
-    """One comparison with what is shown, in the order shown, and the hash of that."""
-
-    shown: str
-    prompt: str
-    first: bytes
-    second: bytes
 
 
 def run(
@@ -169,7 +160,7 @@ async def _ask_all(
     await ask_all(
         client,
         _questions(waiting, samples),
-        lambda question: _answer(client, question, store.answers.get((question.shown,))),
+        lambda asked: _answer(client, *asked, store.answers.get((asked[0],))),
         store,
         tally,
         what=f"judging with {config.model}",
@@ -190,23 +181,19 @@ def _waiting(comparisons: list[Comparison], questions: list[str], store: Store[A
     return found
 
 
-def _questions(waiting: dict[str, Comparison], samples: Path) -> Iterator[_Question]:
-    """Every waiting question, pair of models by pair."""
-    prompts = read_prompts(samples)
-    for pair in dict.fromkeys((c.model_0, c.model_1) for c in waiting.values()):
-        own = {question: c for question, c in waiting.items() if (c.model_0, c.model_1) == pair}
-        pictures = read_pictures(samples, list(own.values()))
-        for question, c in own.items():
-            first, second = (pictures[model, c.prompt_id, c.seed] for model in c.shown)
-            yield _Question(question, prompts[c.prompt_id], first, second)
+def _questions(waiting: dict[str, Comparison], samples: Path) -> Iterator[tuple[str, Question]]:
+    """Every waiting question, by what it shows."""
+    prompts, asked = read_prompts(samples), {comparison: question for question, comparison in waiting.items()}
+    for c, (first, second) in reading.shown_pictures(samples, asked):
+        yield asked[c], Question(prompts[c.prompt_id], first, second)
 
 
-async def _answer(client: Client, question: _Question, failed: Answer | None) -> tuple[Answer, str]:
+async def _answer(client: Client, shown: str, question: Question, failed: Answer | None) -> tuple[Answer, str]:
     """Ask once; what an earlier, failed asking took is added."""
-    reply = await client.ask(question.prompt, question.first, question.second)
+    reply = await client.ask(*question)
     read = reply.reading
     answer = Answer(
-        question.shown,
+        shown,
         choices=dict(read.choices) if read else None,
         rationale=read.rationale if read else None,
         attempts=reply.usage.attempts + (failed.attempts if failed else 0),

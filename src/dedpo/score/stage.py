@@ -83,14 +83,9 @@ def run(
             for model, asked in plan.models(config).items():
                 batches = _Waiting(samples, config.batch_size, pictures, {m: stores[m] for m in asked})
                 _score_here(config, model, samples, batches, max_pixels)
-            rows = [
-                dict(zip(tables.SAMPLES.key, key, strict=True)) | {"metric": m, "value": store.answers[picture,].value}
-                for m, store in stores.items()
-                for key, picture in pictures.items()
-            ]
+            scores = _table(stores, pictures)
             for store in stores.values():
                 store.write(partial, sorted(store.answers))
-        scores = pa.Table.from_pylist(rows, schema=tables.SCORES.schema).sort_by(KEY)
         summary = {
             "samples": len(pictures),
             "means": _means(scores),
@@ -205,6 +200,15 @@ def _bad_picture(row: dict[str, Any], samples: Path, error: ValueError) -> UserE
         f"{samples}: the image of model '{row['model']}', prompt {row['prompt_id']}, seed {row['seed']} is {error}; "
         "sample it again"
     )
+
+
+def _table(stores: Mapping[Metric, Store[Score]], pictures: Mapping[Key, str]) -> pa.Table:
+    rows = [
+        dict(zip(tables.SAMPLES.key, key, strict=True)) | {"metric": metric, "value": store.answers[picture,].value}
+        for metric, store in stores.items()
+        for key, picture in pictures.items()
+    ]
+    return pa.Table.from_pylist(rows, schema=tables.SCORES.schema).sort_by(KEY)
 
 
 def _means(scores: pa.Table) -> dict[str, dict[str, float]]:

@@ -51,11 +51,22 @@ def load(model: str, place: str, *, variant: str | None = None, vae: str | None 
     if (Path(model) / adapter_files.BASE).is_file():
         return _load_adapters(Path(model), place, vae)
     variant = _variant(model, place, variant)
+    pipeline = _pretrained(model, place, variant, vae)
+    if not isinstance(pipeline, (StableDiffusionPipeline, StableDiffusionXLPipeline)):
+        raise UserError(f"{place}: {model} is a {type(pipeline).__name__}; {model_files.SUPPORTED}")
+    _check_parts(pipeline, f"{place}: {model}")
+    _check_whole(pipeline, f"{place}: {model}", variant)
+    _limit_tokenizers(pipeline)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def _pretrained(model: str, place: str, variant: str | None, vae: str | None) -> Any:
     name, options = model_names.model(model).name, model_names.model(model).options
     if vae is not None:
         options["vae"] = _load_vae(vae, place)
     try:
-        pipeline = DiffusionPipeline.from_pretrained(
+        return DiffusionPipeline.from_pretrained(
             name,
             dtype=torch.float32,
             use_safetensors=True,
@@ -71,13 +82,6 @@ def load(model: str, place: str, *, variant: str | None = None, vae: str | None 
         raise UserError(
             f"{place}: {model}: not a diffusers model that can be loaded ({_one_line(error)}){hint}"
         ) from None
-    if not isinstance(pipeline, (StableDiffusionPipeline, StableDiffusionXLPipeline)):
-        raise UserError(f"{place}: {model} is a {type(pipeline).__name__}; {model_files.SUPPORTED}")
-    _check_parts(pipeline, f"{place}: {model}")
-    _check_whole(pipeline, f"{place}: {model}", variant)
-    _limit_tokenizers(pipeline)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
 
 
 def _variant(model: str, place: str, wanted: str | None) -> str | None:

@@ -142,7 +142,7 @@ def _train_vae(images: torch.Tensor, recipe: Recipe) -> AutoencoderKL:
             posterior = vae.encode(batch).latent_dist
             decoded = vae.decode(posterior.sample()).sample
             loss = F.l1_loss(decoded, batch) + F.mse_loss(decoded, batch) + KL_WEIGHT * posterior.kl().mean()
-            _update(loss, optimizer, schedule)
+            update(loss, optimizer, schedule)
             advance("")
     with torch.no_grad():
         spread = torch.cat([vae.encode(c).latent_dist.sample() for c in images[:2000].split(500)]).std()
@@ -186,14 +186,15 @@ def _train_unet(
             timesteps = torch.randint(1000, (len(rows),))
             noisy = noise_schedule.add_noise(latents, noise, timesteps)
             loss = F.mse_loss(unet(noisy, timesteps, text).sample, noise)
-            _update(loss, optimizer, schedule)
+            update(loss, optimizer, schedule)
             average.step(unet.parameters())
             advance("")
     average.copy_to(unet.parameters())
     return unet.eval()
 
 
-def _update(loss: torch.Tensor, optimizer: torch.optim.Optimizer, schedule: Any) -> None:
+def update(loss: torch.Tensor, optimizer: torch.optim.Optimizer, schedule: Any) -> None:
+    """Take one step down the loss."""
     loss.backward()
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)

@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from dedpo.outputs.manifest import output_folder
 from dedpo.progress import progress
-from dedpo.world.base_model import MAX_TOKENS, make_tokenizer
+from dedpo.world.base_model import MAX_TOKENS, make_tokenizer, update
 from dedpo.world.prompts import Prompt, prompts_of
 from dedpo.world.render import SIZE, render
 
@@ -96,10 +96,7 @@ def _train(model: CLIPModel, tokenizer: CLIPTokenizer, processor: CLIPImageProce
             pixels = torch.from_numpy(render(prompts, rng, wrong_colours=0)).permute(0, 3, 1, 2) / 255
             logits = model(input_ids=tokens.input_ids, pixel_values=(pixels - mean) / std).logits_per_image
             loss = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            schedule.step()
+            update(loss, optimizer, schedule)
             with torch.no_grad():
                 model.logit_scale.clamp_(max=MAX_LOG_SCALE)
             advance(f"loss {loss.item():.3f}")
