@@ -42,6 +42,25 @@ def through(url: str) -> str:
     return f", through the proxy {proxy} of the environment, which $NO_PROXY={parts.hostname} leaves out"
 
 
+def address(
+    given: str | None, variable: str, *, setting: str, kind: str, example: str, instead: str, otherwise: str = ""
+) -> str:
+    """Where a server answers: `given` by `setting`, else $`variable`, else `otherwise`; without a slash at its end.
+
+    Args:
+        kind: what is to be named, such as 'a scoring endpoint'.
+        example, instead: see `check_url`.
+
+    Raises:
+        UserError: none of them is set, or it is no http(s) URL, or it carries a password (which the manifest would
+            keep).
+    """
+    url = (given or os.environ.get(variable, "")).strip() or otherwise
+    if not url:
+        raise UserError(f"{setting}: not set, nor is ${variable}; name {kind} such as {example}")
+    return check_url(url, setting=setting, example=example, instead=instead)
+
+
 def unreachable(url: str, whom: str, reason: str, *, setting: str, variable: str) -> UserError:
     """The end of a run whose endpoint, named by `setting` or $`variable`, gives no answer at all."""
     return UserError(

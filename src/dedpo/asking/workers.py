@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 from dedpo.asking.answers import Answer, Store
 from dedpo.asking.failures import Tally
-from dedpo.progress import progress
+from dedpo.progress import Advance
 
 Q = TypeVar("Q")
 A = TypeVar("A", bound=Answer)
@@ -42,9 +43,7 @@ async def ask_all(
     store: Store[A],
     tally: Tally,
     *,
-    what: str,
-    total: int,
-    done: int,
+    display: AbstractContextManager[Advance],
     workers: int,
     lacking: str,
     is_enough: Callable[[A], bool],
@@ -57,7 +56,7 @@ async def ask_all(
     Args:
         questions: shared by the workers, so that no more pictures are in memory than are being asked about.
         ask: gives the answer, and what to do if many fail like it.
-        what, total, done: of the progress display.
+        display: from `progress`, on which each answer counts.
         lacking: what failed questions are called in it, such as 'without a verdict'.
         is_enough: whether, after this answer, the first worker need no longer be alone.
         noted: is told of each answer that was kept.
@@ -78,8 +77,7 @@ async def ask_all(
 
     try:
         await client.check()
-        tally.has_success = done > 0
-        with progress(what, total, done) as advance:
+        with display as advance:
             await work(is_alone=True)
             await run_all(work() for _ in range(workers))
     finally:

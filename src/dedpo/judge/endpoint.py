@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from dedpo.asking.endpoints import check_key, check_url
+from dedpo.asking.endpoints import address, check_key
 from dedpo.contract.sections import JudgeConfig
 from dedpo.errors import UserError
 
@@ -15,19 +15,16 @@ KEY_NAMES: Final = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
 
 
 def base_url(config: JudgeConfig) -> str:
-    """Where the judge answers: judge.base_url, else $GEMINI_BASE_URL, else Google.
-
-    Raises:
-        UserError: it is no http(s) URL, or it carries a password (which the manifest would keep).
-    """
-    url = (config.base_url or os.environ.get("GEMINI_BASE_URL", "")).strip() or GOOGLE
-    checked = check_url(
-        url,
+    """Where the judge answers: judge.base_url, else $GEMINI_BASE_URL, else Google; UserError as `endpoints.address`."""
+    return address(
+        config.base_url,
+        "GEMINI_BASE_URL",
         setting="judge.base_url",
+        kind="an endpoint",
         example=f"{GOOGLE}, without /{API_VERSION}",
         instead="; give the key in $GEMINI_API_KEY instead",
-    )
-    return checked.removesuffix(f"/{API_VERSION}")
+        otherwise=GOOGLE,
+    ).removesuffix(f"/{API_VERSION}")
 
 
 def api_key() -> str:

@@ -20,7 +20,7 @@ from dedpo.judge.reading import read_cells, read_pictures, read_prompts
 from dedpo.judge.templates import NAME, SCHEMA, SYSTEM, Question, parts
 from dedpo.outputs import freshness
 from dedpo.outputs.manifest import note_run, output_folder, write_json, write_text
-from dedpo.progress import note_kept
+from dedpo.progress import note_kept, progress
 
 if TYPE_CHECKING:
     from dedpo.judge.client import Client
@@ -157,15 +157,15 @@ async def _ask_all(
     if not waiting:
         return
     client, total = Client(config), len(set(questions))
+    done = total - len(waiting)
+    tally.has_success = done > 0
     await ask_all(
         client,
         _questions(waiting, samples),
         lambda asked: _answer(client, *asked, store.answers.get((asked[0],))),
         store,
         tally,
-        what=f"judging with {config.model}",
-        total=total,
-        done=total - len(waiting),
+        display=progress(f"judging with {config.model}", total, done),
         workers=config.concurrency,
         lacking="without a verdict",
         is_enough=lambda _: client.has_answered,

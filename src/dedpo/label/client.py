@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import openai
 
-from dedpo.asking.endpoints import check_key, check_url, unreachable
+from dedpo.asking.endpoints import address, check_key, unreachable
 from dedpo.asking.patience import Busy, Patience, is_exhausted, retry_after
 from dedpo.asking.statuses import BROKEN, is_busy, meant
 from dedpo.contract.sections import LabelConfig
@@ -251,20 +251,12 @@ class Client:
 
 
 def base_url(config: LabelConfig) -> str:
-    """Where the annotator answers: label.base_url, else $OPENAI_BASE_URL.
-
-    Raises:
-        UserError: neither is set, or it is no http(s) URL, or it carries a password (which the manifest would keep).
-    """
-    url = (config.base_url or os.environ.get("OPENAI_BASE_URL", "")).strip()
-    if not url:
-        raise UserError(
-            "label.base_url: not set, nor is $OPENAI_BASE_URL; name an OpenAI-compatible endpoint such as "
-            "http://127.0.0.1:8000/v1"
-        )
-    return check_url(
-        url,
+    """Where the annotator answers: label.base_url, else $OPENAI_BASE_URL; UserError as `endpoints.address`."""
+    return address(
+        config.base_url,
+        "OPENAI_BASE_URL",
         setting="label.base_url",
+        kind="an OpenAI-compatible endpoint",
         example="http://127.0.0.1:8000/v1",
         instead="; give the key in $OPENAI_API_KEY instead",
     ).removesuffix("/chat/completions")

@@ -25,7 +25,7 @@ from dedpo.label.looking import blindness
 from dedpo.label.table import ORDERS, effort, failures, labels, summary
 from dedpo.label.templates import Message, Template, messages, template
 from dedpo.outputs.manifest import note_run, output_folder, read_manifest, write_json
-from dedpo.progress import note, note_kept
+from dedpo.progress import note, note_kept, progress
 from dedpo.vision.images import data_url
 
 if TYPE_CHECKING:
@@ -237,6 +237,7 @@ async def _ask_all(
 
     if store.good == total:
         return
+    tally.has_success = store.good > 0
     client = Client(config, question.choices)
     answered: dict[tuple[str, str], Answer] = {}
 
@@ -254,9 +255,7 @@ async def _ask_all(
         lambda asked: _answer(client, asked, store.round(asked.pair_id, asked.order)),
         store,
         tally,
-        what=f"asking {config.model}",
-        total=total,
-        done=store.good,
+        display=progress(f"asking {config.model}", total, store.good),
         workers=config.concurrency,
         lacking="pairs without an answer",
         is_enough=lambda answer: answer.attempts > 0,

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import os
 from dataclasses import dataclass
 from typing import Any, Self
 
 import httpx
 
-from dedpo.asking.endpoints import check_url
+from dedpo.asking.endpoints import address
 from dedpo.asking.patience import Busy, Patience, retry_after
 from dedpo.asking.statuses import is_busy
 from dedpo.contract.sections import ScoreConfig
@@ -138,19 +137,12 @@ class Oracle:
 
 
 def oracle_url(config: ScoreConfig) -> str:
-    """Where the oracle answers: score.oracle_url, else $DEDPO_ORACLE_URL.
-
-    Raises:
-        UserError: neither is set, or it is no http(s) URL, or it carries a password (which the manifest would keep).
-    """
-    url = (config.oracle_url or os.environ.get("DEDPO_ORACLE_URL", "")).strip()
-    if not url:
-        raise UserError(
-            "score.oracle_url: not set, nor is $DEDPO_ORACLE_URL; name a scoring endpoint such as http://127.0.0.1:8765"
-        )
-    return check_url(
-        url,
+    """Where the oracle answers: score.oracle_url, else $DEDPO_ORACLE_URL; UserError as `endpoints.address`."""
+    return address(
+        config.oracle_url,
+        "DEDPO_ORACLE_URL",
         setting="score.oracle_url",
+        kind="a scoring endpoint",
         example="http://127.0.0.1:8765",
         instead=", which would be written down; leave it out",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,8 +24,6 @@ LEAST_AREA: Final = 0.5
 MOST_IMAGES: Final = 64
 MOST_PIXELS: Final = 2 * 1024**2
 MOST_PROMPTS: Final = 64
-# Decoding leaves Python's lock; more threads than this wait for the disk.
-DECODERS: Final = min(8, os.cpu_count() or 1)
 
 
 class Decoded(NamedTuple):
@@ -69,7 +66,7 @@ class Encoder:
     def pairs(self, table: pa.Table) -> Iterator[Encoded | str]:
         """One result a row of a pairs table, in order: its moments, or why there are none."""
         size = min(MOST_IMAGES, max(1, MOST_PIXELS // self.resolution**2))
-        with ThreadPoolExecutor(DECODERS) as pool:
+        with ThreadPoolExecutor(images.DECODERS) as pool:
             waiting: list[Future[Decoded | str]] = []
             for start in range(0, table.num_rows + size, size):
                 # The next chunk is decoded while this one is encoded.
