@@ -96,7 +96,7 @@ FAULTS: dict[str, tuple[str, Fault]] = {
     "the reference's images exchanged": ("loop.logit", lambda right: lambda m, r, beta: right(m, r.flip(0), beta)),
     "b the other way round": ("loop.pair_loss", lambda right: lambda o, h, m, a, b, g: right(o, h, m, a, -b, g)),
     "b kept within [0, a]": ("loop.pair_loss", lambda right: lambda o, h, m, a, b, g: right(o, h, m, a, _in(b, a), g)),
-    "labelled pairs 1 % too heavy": ("store.training_set", lambda right: lambda *x: _heavier(right(*x))),
+    "labelled pairs 1 % too heavy": ("reading.training_set", lambda right: lambda *x: _heavier(right(*x))),
     "no importance weights": ("batches.Sampler.batch", _unweighted),
     "the next visit's draws": ("loop.draw", lambda right: lambda s, p, v, *x: right(s, p, v + 1, *x)),
     "no warm-up": ("loop.learning_rate", lambda right: lambda c, number: right(c, number + 1)),
