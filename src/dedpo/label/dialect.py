@@ -95,9 +95,9 @@ class Dialect:
         before = dict(self.fields)
         for name in sorted(named):
             if name in LIMITS:
-                self._relimit(name, refusal)
+                self._change_limit(name, refusal)
             elif name in ("logprobs", "top_logprobs"):
-                self._relist(named, refusal)
+                self._change_logprobs(named, refusal)
             else:
                 self.fields.pop(name, None)
                 self.note(f"it takes no {name}")
@@ -107,7 +107,7 @@ class Dialect:
             return True
         return self.fields != before
 
-    def _relimit(self, name: str, refusal: Refusal) -> None:
+    def _change_limit(self, name: str, refusal: Refusal) -> None:
         value = int(self.fields.pop(name))
         least, most = refusal.at_least(above=value), refusal.at_most(below=value)
         other = next(n for n in LIMITS if n != name)
@@ -124,7 +124,7 @@ class Dialect:
         else:
             self.note("it takes no limit of tokens")
 
-    def _relist(self, named: set[str], refusal: Refusal) -> None:
+    def _change_logprobs(self, named: set[str], refusal: Refusal) -> None:
         is_number = self.fields.get("logprobs") not in (None, True, False)
         top = int(self.fields.get("logprobs" if is_number else "top_logprobs", 0))
         most = refusal.at_most(below=top)

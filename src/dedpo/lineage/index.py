@@ -20,7 +20,7 @@ Json = dict[str, Any]
 def owner(path: Path) -> tuple[Path, Json] | None:
     """The finished output that `path` is or belongs to, and its manifest; None if there is none."""
     for folder in (path, *path.parents)[:_DEPTH]:
-        manifest = origin.read_manifest(folder)
+        manifest = origin.manifest_if_any(folder)
         outputs = manifest.get("outputs")
         if isinstance(outputs, dict) and (folder == path or _part(outputs, folder, path)):
             return folder, manifest

@@ -103,7 +103,7 @@ def read_json(path: Path) -> Json:
     return found if isinstance(found, dict) else {}
 
 
-def read_manifest(folder: Path) -> Json:
+def manifest_if_any(folder: Path) -> Json:
     """The manifest of an output with the record of its run, which a clone may lack; empty if there is none."""
     manifest = read_json(folder / MANIFEST)
     return read_json(folder / RUN) | manifest if manifest else {}
