@@ -51,11 +51,7 @@ class Connection:
     """
 
     def __init__(self, config: JudgeConfig, tell: Callable[[str], None] | None) -> None:
-        """Find endpoint and key, without a connection yet; `tell` gets a line on what the run has to do without.
-
-        Raises:
-            UserError: no key, or it or the endpoint is malformed.
-        """
+        """As `Client`, which opens it."""
         assert config.model is not None
         self.url = base_url(config)
         self.model = config.model
