@@ -64,7 +64,7 @@ def test_help_imports_nothing_heavy() -> None:
     script = (
         "import sys\nsys.argv = ['dedpo', '--help']\nfrom dedpo.cli import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "print([m for m in ('torch', 'numpy', 'pyarrow', 'pydantic', 'yaml') if m in sys.modules])"
+        "print([m for m in ('torch', 'numpy', 'pyarrow', 'pydantic', 'yaml', 'rich') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("[]")
@@ -160,9 +160,17 @@ def test_doctor_says_what_is_there(tmp_path: Path) -> None:
 
 
 def test_stages_read_the_joined_ratings_where_there_are_some(tmp_path: Path) -> None:
-    from dedpo.cli.options import Layout
+    from dedpo.cli.layout import Layout
 
     assert Layout(tmp_path).ratings == tmp_path / "data" / "ratings.parquet"
     (tmp_path / "ratings").mkdir()
     assert Layout(tmp_path).ratings == tmp_path / "ratings" / "ratings.parquet"
     assert Layout(tmp_path).rated == tmp_path / "ratings" / "rated.parquet"
+
+
+def test_only_commands_with_settings_read_the_params_file(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("train: {stepz: 1}\n")
+    assert "did you mean 'steps'?" in _run("data", "stats", cwd=tmp_path).stderr
+    done = _run("data", "ratings", cwd=tmp_path)
+    assert "params.yaml" not in done.stderr
+    assert "data/ratings.parquet" in done.stderr

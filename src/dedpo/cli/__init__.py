@@ -13,7 +13,7 @@ from typing import NoReturn
 import typer
 
 from dedpo import redact
-from dedpo.cli import bias, data, decisions, human, judge, ops, options, plan, stages, submit, trace, world
+from dedpo.cli import bias, data, decisions, human, options, setup, stages, submit, trace, world
 from dedpo.errors import UserError, of_disk
 
 HELP = """Debiased preference optimisation for image generators.
@@ -22,27 +22,32 @@ Few human labels, many machine labels, no bias: label pairs with a vision-langua
 human part, train, sample, score, and decide.
 
 The stages, in order: data import, data split, label, bias, gate, targets, train, sample, score, judge, report,
-promote. Each reads params.yaml and writes one folder below --work; [bold]dvc repro[/bold] runs them all and skips
+promote. Each reads params.yaml and writes one folder below --work; 'dvc repro' runs them all and skips
 what is up to date.
 
 Exit codes: 0 done, 1 our fault, 2 something for you to put right.
 """
 
 app = typer.Typer(
-    help=HELP, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False, add_completion=False
+    cls=options.Group,
+    help=HELP,
+    no_args_is_help=True,
+    # rich is imported for tables only: it takes as long as everything else that --help needs.
+    rich_markup_mode=None,
+    context_settings={"max_content_width": 120},
+    pretty_exceptions_enable=False,
+    add_completion=False,
 )
 # In the order of work, as the help lists them.
 data.app.add_typer(human.app)
 app.add_typer(data.app, name="data")
 app.add_typer(stages.app)
-app.add_typer(judge.app)
 app.add_typer(bias.app)
 app.add_typer(decisions.app)
-app.add_typer(plan.app)
 app.add_typer(world.app, name="world")
 app.add_typer(trace.app)
 app.add_typer(submit.app)
-app.add_typer(ops.app)
+app.add_typer(setup.app)
 
 
 def main() -> NoReturn:

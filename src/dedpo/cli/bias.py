@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dedpo.cli.options import ConfigFile, Layout, Overrides, Seed, Values, Verbose, Work, prepare, say
+from dedpo.cli.layout import Layout
+from dedpo.cli.options import Seed, Values, command, say
+
+if TYPE_CHECKING:
+    from dedpo.contract.config import Config
 
 app = typer.Typer()
 
 
-@app.command()
+@command(app)
 def bias(
+    settings: Config,
+    paths: Layout,
     table: Annotated[Path | None, typer.Option(help="A CSV or TSV instead of the work folder; no images.")] = None,
     human: Annotated[str, typer.Option(help="With --table: the column of human preferences.")] = "human",
     ai: Annotated[str, typer.Option(help="With --table: the column of the annotator's preferences.")] = "ai",
@@ -28,46 +34,41 @@ def bias(
     out: Annotated[
         Path | None, typer.Option(help="The folder to write; bias below --work.", show_default=False)
     ] = None,
-    work: Work = Path("outputs"),
     seed: Seed = 0,
-    config: ConfigFile = None,
-    overrides: Overrides = None,
-    verbose: Verbose = False,
 ) -> None:
     """Say where the annotator differs from people: on which words, over which property, how surely.
 
-    Reads the human ratings of labelled and held-out pairs, or any CSV: [bold]dedpo bias --table my.csv --ai gpt35
-    --prompt instruction --raters human_1,human_2 --out DIR[/bold]. A preference is P(the second is better): 0, 0.5
-    for a tie, 1, or between. Other codings are said, of all columns or of one: [bold]--first A --second B[/bold],
-    [bold]--first human=1 --second human=2 --tie human=0[/bold].
+    Reads the human ratings of labelled and held-out pairs, or any CSV: 'dedpo bias --table my.csv --ai gpt35 --prompt
+    instruction --raters human_1,human_2 --out DIR'. A preference is P(the second is better): 0, 0.5
+    for a tie, 1, or between. Other codings are said, of all columns or of one: --first A --second B,
+    --first human=1 --second human=2 --tie human=0.
     """
     from dedpo.bias import stage
 
-    every = prepare(config, overrides, verbose)
-    settings, paths = every.bias, Layout(work)
     target = out or paths.bias
     if table is not None:
         names = [name.strip() for name in raters.split(",") if name.strip()]
         values = {"first": first or [], "second": second or [], "tie": tie or [], "unrated": unrated or []}
         facts = stage.run_table(
-            settings, table=table, human=human, ai=ai, prompt=prompt, raters=names, values=values, out=target
+            settings.bias, table=table, human=human, ai=ai, prompt=prompt, raters=names, values=values, out=target
         )
     else:
         facts = stage.run(
-            settings,
-            pairs=paths.data / "pairs",
+            settings.bias,
+            pairs=paths.pairs,
             ratings=paths.ratings,
-            splits=paths.splits / str(seed) / "splits.parquet",
-            labels=paths.labels / "labels.parquet",
+            splits=paths.splits_table(seed),
+            labels=paths.labels_table,
             out=target,
-            max_pixels=every.data.max_pixels,
+            max_pixels=settings.data.max_pixels,
         )
     say(stage.describe(facts))
     say(f"{target / 'bias.html'}")
 
 
-@app.command()
+@command(app)
 def dashboard(
+    settings: Config,
     workspace: Annotated[
         Path | None, typer.Option(help="The Evidently workspace; bias.workspace of the settings.", show_default=False)
     ] = None,
@@ -75,13 +76,9 @@ def dashboard(
     host: Annotated[
         str, typer.Option(help="The address to listen at; 0.0.0.0: every one. There is no password.")
     ] = "127.0.0.1",
-    config: ConfigFile = None,
-    overrides: Overrides = None,
-    verbose: Verbose = False,
 ) -> None:
     """Show every run of 'dedpo bias' over time, in Evidently's interface, until Ctrl-C."""
     from dedpo.bias import dashboard as service
 
-    settings = prepare(config, overrides, verbose).bias
-    folder = workspace or Path(settings.workspace)
+    folder = workspace or Path(settings.bias.workspace)
     service.serve(folder, port, ready=lambda url: say(f"{url} (Ctrl-C stops)"), host=host)

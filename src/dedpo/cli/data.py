@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dedpo.cli.options import ConfigFile, Human, Layout, Overrides, Seed, Values, Verbose, Work, prepare, say
+from dedpo.cli.layout import Layout
+from dedpo.cli.options import Group, Human, Seed, Values, command, say
+
+if TYPE_CHECKING:
+    from dedpo.contract.config import Config
 
 Column = Annotated[str | None, typer.Option(metavar="COLUMN", help="Which column of the table it is.")]
 Label = Annotated[
@@ -18,14 +22,17 @@ Better = Annotated[str | None, typer.Option(metavar="COLUMN", help="The better i
 Worse = Annotated[str | None, typer.Option(metavar="COLUMN", help="The worse image.")]
 
 app = typer.Typer(
-    help="Import pairs and ratings; choose what a run may see of them; measure the rated pairs.", no_args_is_help=True
+    cls=Group,
+    help="Import pairs and ratings; choose what a run may see of them; measure the rated pairs.",
+    no_args_is_help=True,
 )
 
 
-@app.command("import")
+@command(app, "import")
 def data_import(
+    settings: Config,
+    paths: Layout,
     source: Annotated[str, typer.Argument(help="A folder or file in one of the layouts, or owner/name on the hub.")],
-    work: Work = Path("outputs"),
     layout: Annotated[
         str | None,
         typer.Option(help="folder, pickapic, fifa, hpdv2, imagereward, datasets or import; found out if left out."),
@@ -41,23 +48,19 @@ def data_import(
     second: Values = None,
     tie: Values = None,
     unrated: Values = None,
-    config: ConfigFile = None,
-    overrides: Overrides = None,
-    verbose: Verbose = False,
 ) -> None:
     """Import pairs: check every image, de-duplicate, keep ties, set bad rows aside with a reason.
 
     Layouts (docs/data.md): a folder with pairs.csv or an image folder's metadata, Pick-a-Pic's Parquet files, a FiFA
     index beside them, HPDv2, ImageReward, any `datasets` dataset on this disk or on the hub, a finished import. A table
     has the columns prompt, image_0, image_1 (or chosen, rejected) and, where a human answered, preference: the
-    probability that image_1 is the better one (0, 0.5 for a tie, 1). Other codings are said: [bold]--first 1 --second 2
-    --tie 0[/bold]. Optional: rater, group, order_shown, time. Killed and started again, an import goes on where it was.
+    probability that image_1 is the better one (0, 0.5 for a tie, 1). Other codings are said: --first 1 --second 2
+    --tie 0. Optional: rater, group, order_shown, time. Killed and started again, an import goes on where it was.
     """
     from dedpo.data import stage
     from dedpo.data.importing.columns import Asked
     from dedpo.tabular import codings
 
-    settings = prepare(config, overrides, verbose)
     given = {
         "prompt": prompt, "image_0": image_0, "image_1": image_1, "chosen": chosen, "rejected": rejected,
         "preference": preference, "rater": rater,
@@ -65,19 +68,17 @@ def data_import(
     columns = {meaning: name for meaning, name in given.items() if name is not None}
     values = codings.said({"first": first or [], "second": second or [], "tie": tie or [], "unrated": unrated or []})
     asked = Asked(columns, values.get("", codings.Said()))
-    counted = stage.import_pairs(settings.data, source=source, out=Layout(work).data, layout=layout, asked=asked)
+    counted = stage.import_pairs(settings.data, source=source, out=paths.data, layout=layout, asked=asked)
     counted.pop("warnings", None)  # logged
     say(counted)
 
 
-@app.command("split")
+@command(app, "split")
 def data_split(
-    work: Work = Path("outputs"),
+    settings: Config,
+    paths: Layout,
     human: Human = Path("human"),
     seed: Seed = 0,
-    config: ConfigFile = None,
-    overrides: Overrides = None,
-    verbose: Verbose = False,
 ) -> None:
     """Choose the held-out prompts and the pairs whose human labels a run may see.
 
@@ -85,63 +86,39 @@ def data_split(
     """
     from dedpo.data import stage
 
-    settings = prepare(config, overrides, verbose)
-    paths = Layout(work)
-    made = stage.split(
-        settings.data,
-        data=paths.data,
-        out=paths.splits / str(seed),
-        seed=seed,
-        ratings=paths.rated,
-        rounds=human / "rounds",
-    )
-    say(made)
+    seen = {"ratings": paths.rated, "rounds": human / "rounds"}
+    say(stage.split(settings.data, data=paths.data, out=paths.split(seed), seed=seed, **seen))
 
 
-@app.command("features")
-def data_features(
-    work: Work = Path("outputs"),
-    config: ConfigFile = None,
-    overrides: Overrides = None,
-    verbose: Verbose = False,
-) -> None:
+@command(app, "features")
+def data_features(settings: Config, paths: Layout) -> None:
     """Measure how the two images of each rated pair differ: what a small model can learn of the human labels.
 
     Image statistics always; prompt fit and embeddings, too, where data.clip_model names a CLIP model.
     """
     from dedpo.data import stage
 
-    settings = prepare(config, overrides, verbose)
-    paths = Layout(work)
-    joined = paths.rated if paths.ratings_joined.exists() else None
+    joined = paths.rated if paths.joined_ratings.exists() else None
     say(stage.features(settings.data, data=paths.data, out=paths.features, ratings=joined))
 
 
-@app.command("stats")
-def data_stats(
-    work: Work = Path("outputs"),
-    config: ConfigFile = None,
-    overrides: Overrides = None,
-    verbose: Verbose = False,
-) -> None:
+@command(app, "stats")
+def data_stats(settings: Config, paths: Layout) -> None:
     """Count and draw what was imported: sizes, ties, raters and their agreement, words, some of the pairs.
 
     The page stats.html needs no network; stats.json holds its numbers.
     """
     from dedpo.data import stage
 
-    settings = prepare(config, overrides, verbose)
-    paths = Layout(work)
     say(stage.stats(settings.data, data=paths.data, ratings=paths.ratings, out=paths.stats))
 
 
-@app.command("pull")
+@command(app, "pull")
 def data_pull(
     reference: Annotated[
         str, typer.Argument(metavar="REPO@REVISION:PATH", help="A git URL or folder, a tag, branch or commit, a path.")
     ],
     out: Annotated[Path, typer.Option(help="The folder to write; it appears when everything is there.")],
-    verbose: Verbose = False,
 ) -> None:
     """Bring one version of some data here: what DVC or git tracks at a revision, every hash verified.
 
@@ -150,7 +127,6 @@ def data_pull(
     """
     from dedpo.lineage import pull
 
-    prepare(None, None, verbose)
     if warning := pull.uncommitted(reference):
         typer.echo(f"warning: {warning}", err=True)
     say(pull.pull(reference, out) | {"out": out})

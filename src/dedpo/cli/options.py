@@ -1,15 +1,18 @@
-"""The options that commands share, the layout of folders, and how a summary is printed."""
+"""How a command is made: the options that commands share, and how a summary is printed."""
 
 from __future__ import annotations
 
+import inspect
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
+from typer.core import TyperGroup
 
 from dedpo import redact
+from dedpo.cli.layout import WORK, Layout
 
 if TYPE_CHECKING:
     from dedpo.contract.config import Config
@@ -28,59 +31,55 @@ Values = Annotated[
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more, and show tracebacks.")]
 
-
-@dataclass(frozen=True)
-class Layout:
-    """Where each stage's output lies below the work folder."""
-
-    work: Path
-
-    @property
-    def ratings_joined(self) -> Path:
-        """The folder of `dedpo data ratings`."""
-        return self.work / "ratings"
-
-    @property
-    def ratings(self) -> Path:
-        """The ratings that every stage reads: joined with people's later answers where that was done."""
-        folder = self.ratings_joined if self.ratings_joined.exists() else self.data
-        return folder / "ratings.parquet"
-
-    @property
-    def rated(self) -> Path:
-        """Which pairs are rated, by a table with a column pair_id; it does not change with second opinions."""
-        return self.ratings_joined / "rated.parquet" if self.ratings_joined.exists() else self.ratings
-
-    def __getattr__(self, name: str) -> Path:
-        if name not in {
-            "world", "data", "features", "splits", "labels", "bias", "targets", "policies", "samples", "scores",
-            "verdicts", "gate", "plan", "cache", "stats",
-        }:  # fmt: skip
-            raise AttributeError(name)
-        return self.work / name
+# What a command's function is given → the options that it is made from: name, annotation, default.
+_MADE_FROM: Final[dict[str, list[tuple[str, Any, Any]]]] = {
+    "paths": [("work", Work, WORK)],
+    "settings": [("config", ConfigFile, None), ("overrides", Overrides, None)],
+}
+Command = TypeVar("Command", bound=Callable[..., None])
 
 
-def trained(settings: Config, layout: Layout, seed: int) -> list[str]:
-    """Those of the settings' arms that have a policy of one training seed; says which have none.
+def command(app: typer.Typer, name: str | None = None, **more: Any) -> Callable[[Command], Command]:
+    """Make a function a command of `app`, with the options that commands share.
 
-    Raises:
-        UserError: none has, or a training was interrupted.
+    A function that takes `settings` gets --config and --set, one that takes `paths` gets --work, and every one gets
+    --verbose; options that it lists itself it is given as they are.
     """
-    from dedpo.errors import UserError
 
-    folder = layout.policies / str(seed)
-    found: list[str] = [arm for arm in settings.arms if (folder / arm / "manifest.json").is_file()]
-    missing = [arm for arm in settings.arms if arm not in found]
-    if unfinished := [arm for arm in missing if (folder / f"{arm}.partial").exists()]:
-        raise UserError(
-            f"{folder / unfinished[0]}: its training was interrupted; run 'dedpo train --arm {unfinished[0]} --seed "
-            f"{seed}' to its end, or delete the .partial folder"
-        )
-    if not found:
-        raise UserError(f"{folder}: no arm has been trained; run 'dedpo train --arm {settings.primary}' first")
-    if missing:
-        typer.echo(f"seed {seed}: not trained, so left out: {', '.join(missing)}", err=True)
-    return found
+    def add(function: Command) -> Command:
+        # Settings are imported by the command that reads them.
+        asked = inspect.signature(function, eval_str=True, locals={"Config": Any}).parameters
+        own = {n: p for n, p in asked.items() if n not in _MADE_FROM}
+        shared = [option for made, options in _MADE_FROM.items() if made in asked for option in options]
+        options = own | {
+            n: inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            for n, annotation, default in [*shared, ("verbose", Verbose, False)]
+            if n not in own
+        }
+
+        def run(**given: Any) -> None:
+            _set_up(given["verbose"])
+            if "paths" in asked:
+                given["paths"] = Layout(given["work"])
+            if "settings" in asked:
+                given["settings"] = _read(given["config"], given["overrides"])
+            function(**{n: given[n] for n in asked})
+
+        run.__name__, run.__doc__ = function.__name__, function.__doc__
+        run.__signature__ = inspect.Signature(list(options.values()))  # type: ignore[attr-defined]
+        app.command(name, **more)(run)
+        return function
+
+    return add
+
+
+class Group(TyperGroup):
+    """Commands whose help shows the first sentence of each one whole."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        found = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        with formatter.section("Commands"):
+            formatter.write_dl([(n, c.get_short_help_str(limit=200)) for n, c in found.items() if c])
 
 
 class _State:
@@ -94,18 +93,10 @@ def is_verbose() -> bool:
     return _State.verbose
 
 
-def note_verbosity(verbose: bool) -> None:
-    """For a command without settings: remember whether it was asked for tracebacks."""
-    _State.verbose = verbose
-
-
-def prepare(config: Path | None, overrides: list[str] | None, verbose: bool) -> Config:
-    """Set up logging and read the settings."""
+def _set_up(verbose: bool) -> None:
     import logging
 
-    from dedpo.contract import config as settings
-
-    note_verbosity(verbose)
+    _State.verbose = verbose
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(name)s: %(message)s")
     # The HTTP clients log every request, thousands a run, without adding what an error message would not say.
     for name in ("httpx", "httpx2", "httpcore", "openai"):
@@ -114,6 +105,11 @@ def prepare(config: Path | None, overrides: list[str] | None, verbose: bool) -> 
     logging.getLogger("google_genai").setLevel(logging.ERROR)
     # transformers advises torchvision at every import; torchvision breaks against the CPU build of torch.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "info" if verbose else "error")
+
+
+def _read(config: Path | None, overrides: list[str] | None) -> Config:
+    from dedpo.contract import config as settings
+
     default = Path("params.yaml")
     return settings.load(config or (default if default.is_file() else None), overrides)
 

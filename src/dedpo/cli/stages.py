@@ -1,25 +1,27 @@
-"""The stages from label to report, each a command."""
+"""The stages from label to judge and report, each a command."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dedpo.cli.options import ConfigFile, Layout, Overrides, Seed, Verbose, Work, prepare, say, trained
+from dedpo.cli.layout import REPORT, Layout, if_there
+from dedpo.cli.options import Seed, command, say
 from dedpo.errors import UserError
+
+if TYPE_CHECKING:
+    from dedpo.contract.config import Config
 
 app = typer.Typer()
 
 
-@app.command()
+@command(app)
 def label(
-    work: Work = Path("outputs"),
+    settings: Config,
+    paths: Layout,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say how many questions are left; ask nothing.")] = False,
-    config: ConfigFile = None,
-    overrides: Overrides = None,
-    verbose: Verbose = False,
 ) -> None:
     """Ask an annotator for its preference on every pair, in both orders.
 
@@ -32,64 +34,49 @@ def label(
     """
     from dedpo.label import stage
 
-    settings = prepare(config, overrides, verbose)
-    paths = Layout(work)
     do = stage.plan if dry_run else stage.run
-    say(do(settings.label, pairs=paths.data / "pairs", out=paths.labels))
+    say(do(settings.label, pairs=paths.pairs, out=paths.labels))
 
 
-@app.command()
-def targets(
-    work: Work = Path("outputs"),
-    seed: Seed = 0,
-    config: ConfigFile = None,
-    overrides: Overrides = None,
-    verbose: Verbose = False,
-) -> None:
+@command(app)
+def targets(settings: Config, paths: Layout, seed: Seed = 0) -> None:
     """Turn ratings and labels into the two numbers (a, b) a pair, one table an arm; say what they can do.
 
-    Where `dedpo data features` was run, a probe on the features says what the labels will be worth late in training.
+    Where 'dedpo data features' was run, a probe on the features says what the labels will be worth late in training.
     """
     from dedpo.targets import stage
 
-    settings = prepare(config, overrides, verbose)
-    paths = Layout(work)
-    features, labels = paths.features / "features.parquet", paths.labels / "labels.parquet"
     facts = stage.run(
         settings.targets,
         arms=settings.arms,
         ratings=paths.ratings,
-        splits=paths.splits / str(seed) / "splits.parquet",
-        labels=labels if labels.is_file() else None,
-        features=features if features.is_file() else None,
+        splits=paths.splits_table(seed),
+        labels=if_there(paths.labels_table),
+        features=if_there(paths.features_table),
         out=paths.targets / str(seed),
     )
     say(stage.overview(facts))
 
 
-@app.command()
+@command(app)
 def train(
+    settings: Config,
+    paths: Layout,
     arm: Annotated[str, typer.Option(help="Whose targets to train on; 'dedpo config' lists the arms.")],
-    work: Work = Path("outputs"),
     seed: Seed = 0,
-    config: ConfigFile = None,
-    overrides: Overrides = None,
-    verbose: Verbose = False,
 ) -> None:
     """Train one policy on one arm's targets; killed and started again, it ends with the same weights."""
     from dedpo.train import stage
 
-    settings = prepare(config, overrides, verbose)
     if arm not in settings.arms:
         raise UserError(f"--arm {arm}: not among the arms of the params file: {', '.join(settings.arms)}")
-    paths = Layout(work)
     measured = stage.run(
         settings.train,
-        pairs=paths.data / "pairs",
+        pairs=paths.pairs,
         ratings=paths.ratings,
-        splits=paths.splits / str(seed) / "splits.parquet",
+        splits=paths.splits_table(seed),
         targets=paths.targets / str(seed) / arm,
-        out=paths.policies / str(seed) / arm,
+        out=paths.policy(seed, arm),
         cache=paths.cache,
         seed=seed,
         max_pixels=settings.data.max_pixels,
@@ -99,9 +86,10 @@ def train(
         say(measured)
 
 
-@app.command()
+@command(app)
 def sample(
-    work: Work = Path("outputs"),
+    settings: Config,
+    paths: Layout,
     retire: Annotated[
         bool,
         typer.Option(
@@ -109,55 +97,75 @@ def sample(
             help="First move policies and targets that the settings no longer name to WORK/retired; for dvc.yaml.",
         ),
     ] = False,
-    config: ConfigFile = None,
-    overrides: Overrides = None,
-    verbose: Verbose = False,
 ) -> None:
     """Draw the prompts with the reference and every policy, from the same initial noise."""
-    from dedpo.cli import retire as ops
+    from dedpo.cli import retire as former
     from dedpo.sample import stage
 
-    settings = prepare(config, overrides, verbose)
-    paths = Layout(work)
     if retire:
-        for former, now in ops.retire(work, seeds=settings.seeds, arms=settings.arms).items():
-            typer.echo(f"{former}: not in the settings any more; moved to {now}", err=True)
+        for left, now in former.retire(paths.work, seeds=settings.seeds, arms=settings.arms).items():
+            typer.echo(f"{left}: not in the settings any more; moved to {now}", err=True)
     models = {"reference": settings.train.base} | {
-        f"{arm}-{seed}": str(paths.policies / str(seed) / arm)
+        f"{arm}-{seed}": str(paths.policy(seed, arm))
         for seed in settings.seeds
-        for arm in trained(settings, paths, seed)
+        for arm in paths.trained(settings, seed)
     }
     say(stage.run(settings.sample, models=models, out=paths.samples))
 
 
-@app.command()
-def score(
-    work: Work = Path("outputs"),
-    config: ConfigFile = None,
-    overrides: Overrides = None,
-    verbose: Verbose = False,
-) -> None:
+@command(app)
+def score(settings: Config, paths: Layout) -> None:
     """Score every sample."""
     from dedpo.score import stage
 
-    settings = prepare(config, overrides, verbose)
-    paths = Layout(work)
     say(stage.run(settings.score, samples=paths.samples, out=paths.scores, max_pixels=settings.data.max_pixels))
 
 
-@app.command()
+@command(app)
+def judge(
+    settings: Config,
+    paths: Layout,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say how many requests it takes and what they cost; ask nothing.")
+    ] = False,
+) -> None:
+    """Have Gemini, or another model behind its API, compare the primary arm's pictures with its rivals'.
+
+    Three criteria, a win or a tie each, random order: shares with intervals. Compared are the models of the first
+    training seed. The key is $GEMINI_API_KEY. With judge.model: null it asks nobody and says so.
+
+    What was answered once is not asked again: the same prompt and pictures keep their verdict, over kills, other
+    settings and new trainings, in <work>/verdicts.answers; delete that and <work>/verdicts to have all judged anew.
+    """
+    from dedpo.judge import comparisons, stage, summary
+    from dedpo.judge.reading import read_cells
+
+    if settings.judge.model is None:
+        if not dry_run:
+            stage.skip(paths.verdicts)
+        say("no judge: judge.model is null; the report goes without verdicts")
+        return
+    seed, drawn = settings.seeds[0], read_cells(paths.samples)
+    arms = [arm for arm in settings.arms if f"{arm}-{seed}" in drawn]
+    models, left_out = comparisons.against(settings.primary, settings.judge.rivals, arms, seed)
+    if left_out:
+        say(f"not compared (no such arm, or the primary itself): {', '.join(left_out)}")
+    if dry_run:
+        say(stage.plan(settings.judge, models=models, samples=paths.samples, out=paths.verdicts))
+    else:
+        found = stage.run(settings.judge, models=models, samples=paths.samples, out=paths.verdicts)
+        say(summary.describe(found))
+
+
+@command(app)
 def report(
-    work: Work = Path("outputs"),
-    out: Annotated[Path, typer.Option(help="The report's folder.")] = Path("reports"),
-    config: ConfigFile = None,
-    overrides: Overrides = None,
-    verbose: Verbose = False,
+    settings: Config,
+    paths: Layout,
+    out: Annotated[Path, typer.Option(help="The report's folder.")] = REPORT,
 ) -> None:
     """Write the page that answers: does the primary arm win, by how much, and how sure is that?"""
     from dedpo.report import stage
 
-    settings = prepare(config, overrides, verbose)
-    paths = Layout(work)
     summary = stage.run(
         settings.report,
         primary=settings.primary,
@@ -167,8 +175,8 @@ def report(
         targets=paths.targets,
         labels=paths.labels,
         data=paths.data,
-        bias=paths.bias if paths.bias.exists() else None,
-        verdicts=paths.verdicts if paths.verdicts.exists() else None,
+        bias=if_there(paths.bias),
+        verdicts=if_there(paths.verdicts),
         out=out,
     )
     metric = summary["metric"]

@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from dedpo.cli.options import Verbose, prepare, say
+from dedpo.cli.options import command, say
 
 app = typer.Typer()
 
 
-@app.command()
+@command(app)
 def submit(
     package: Annotated[Path, typer.Argument(help="The compiled pipeline.")] = Path("pipelines/dedpo.yaml"),
     set_param: Annotated[
@@ -32,7 +32,6 @@ def submit(
         str | None, typer.Option(help="The service account of the run's pods; Kubeflow's own if left out.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the parameters and send nothing.")] = False,
-    verbose: Verbose = False,
 ) -> None:
     """Start a compiled pipeline on Kubeflow, with parameters that are checked before anything is sent.
 
@@ -40,7 +39,6 @@ def submit(
     arms='["dpo_human", "dedpo_tuned"]' --set-param overrides='{"train.steps": 500}'. With --config params.yaml, what
     differs from the defaults there is sent, and --set-param comes first.
     """
-    prepare(None, None, verbose)
     from dedpo.kubeflow import submit as ops
 
     name, values = ops.arguments(package, set_param or [], config)

@@ -7,17 +7,17 @@ from typing import Annotated
 
 import typer
 
-from dedpo.cli.options import Verbose, Work, say
+from dedpo.cli.layout import Layout
+from dedpo.cli.options import command, say
 
 app = typer.Typer()
 
 
-@app.command()
+@command(app)
 def trace(
+    paths: Layout,
     path: Annotated[Path, typer.Argument(help="A finished output, or a part of one: a policy's folder, a report.")],
-    work: Work = Path("outputs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of the tree.")] = False,
-    verbose: Verbose = False,
 ) -> None:
     """Print what PATH was made from, down to raw files and raters, and whether all of it is still the same.
 
@@ -29,12 +29,10 @@ def trace(
     import json
     from dataclasses import asdict
 
-    from dedpo.cli import options
     from dedpo.lineage import page
     from dedpo.lineage import trace as ops
 
-    options.note_verbosity(verbose)
-    found = ops.trace(path, work)
+    found = ops.trace(path, paths.work)
     is_whole = ops.all_match(found)
     if as_json:
         say(json.dumps({"matches": is_whole, "chain": asdict(found)}, indent=2, ensure_ascii=False))
