@@ -70,31 +70,12 @@ def dedpo(
         gpu_pool: Where the GPUs are, such as {"accelerator": "nvidia.com/gpu", "selector": {"pool": "a100"},
             "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}]}; empty for any NVIDIA node.
     """
+    asked = dict(locals())
     last = give(notify(run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER), "notify", image=image, secret=secret)
     # It only tells; told from a cache, nobody would hear it.
     last.set_caching_options(False)
     with dsl.ExitHandler(last, name="loop"):
-        checked = doctor(
-            source=source,
-            revision=revision,
-            prompts=prompts,
-            annotator=annotator,
-            annotator_url=annotator_url,
-            labels=labels,
-            judge=judge,
-            base=base,
-            arms=arms,
-            baselines=baselines,
-            primary=primary,
-            seed=seed,
-            overrides=overrides,
-            secret=secret,
-            image=image,
-            train_image=train_image,
-            label_image=label_image,
-            gpus=gpus,
-            gpu_pool=gpu_pool,
-        )
+        checked = doctor(**asked)
         # Endpoints and keys that answered yesterday say nothing of today.
         give(checked, "doctor", image=image, secret=secret).set_caching_options(False)
         plan = checked.outputs

@@ -118,30 +118,11 @@ def doctor(
         report: The section 'report' as JSON.
         promote: The section 'promote' as JSON.
     """
+    given = dict(locals())
     from dedpo.kubeflow import component, preflight
+    from dedpo.kubeflow.request import Request
 
     with component.reported():
-        plan = preflight.check(
-            source=source,
-            revision=revision,
-            prompts=prompts,
-            annotator=annotator,
-            annotator_url=annotator_url,
-            labels=labels,
-            judge=judge,
-            base=base,
-            arms=arms,
-            baselines=baselines,
-            primary=primary,
-            seed=seed,
-            overrides=overrides,
-            secret=secret,
-            image=image,
-            train_image=train_image,
-            label_image=label_image,
-            gpus=gpus,
-            gpu_pool=gpu_pool,
-        )
-        order = ("data", "label", "bias", "gate", "targets", "train", "sample", "score", "judge", "report", "promote")
-        # The plan's own fields stand in the outputs' order.
-        return (*plan[1:], *(plan.sections[stage] for stage in order))
+        plan = preflight.check(Request(**given))
+        # The plan's fields and its stages stand in the outputs' order.
+        return (*plan[1:], *plan.sections.values())

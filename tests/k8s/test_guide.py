@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from dedpo.cli import app
 from dedpo.kubeflow import preflight, submit
+from dedpo.kubeflow.request import Request
 from tests.fixtures import BASE
 from tests.k8s import objects
 from tests.k8s.kubectl import FOLDERS, REPOSITORY, render
@@ -102,7 +103,9 @@ def test_the_pipelines_first_task_agrees(command: str, world: str, monkeypatch: 
     overrides = {"judge.base_url": "http://world:8000"} | json.loads(run["overrides"])
     run["overrides"] = json.dumps(overrides)
     text = re.sub("http://(world|annotator):8000", world, json.dumps(run))
-    plan = preflight.check(**json.loads(text.replace("/app/models", str(BASE.parent))))
+    asked = Request.of(json.loads(text.replace("/app/models", str(BASE.parent))))
+    assert asked is not None
+    plan = preflight.check(asked)
     assert (plan.origin, plan.labelling) == ("world" if command == LOCAL else "folder", "endpoint")
     assert plan.node_selector == run["gpu_pool"].get("selector", {})
     assert json.loads(plan.sections["train"])["steps"] == overrides["train.steps"]

@@ -5,11 +5,20 @@ from __future__ import annotations
 import pytest
 
 from dedpo.kubeflow import names
+from dedpo.kubeflow.request import Request
 
 GOOD = {
-    "secret": "dedpo-keys", "image": "dedpo:0.1.0", "train_image": "dedpo", "label_image": "dedpo", "annotator": "a/b",
-    "annotator_url": "", "base": "b", "labels": "", "judge": "", "primary": "dedpo",
+    "source": "world", "revision": "", "prompts": "x", "annotator": "a/b", "annotator_url": "", "labels": "",
+    "judge": "", "base": "b", "arms": [], "baselines": True, "primary": "dedpo", "seed": 0, "overrides": "",
+    "secret": "dedpo-keys", "image": "dedpo:0.1.0", "train_image": "dedpo", "label_image": "dedpo", "gpus": 0,
+    "gpu_pool": {},
 }  # fmt: skip
+
+
+def problems(changes: dict[str, str]) -> list[str]:
+    return list(names.problems(Request(**GOOD | changes)))
+
+
 DIGEST = "sha256:" + "0a" * 32
 
 
@@ -24,7 +33,7 @@ DIGEST = "sha256:" + "0a" * 32
     ],
 )  # fmt: skip
 def test_images_as_registries_name_them(image: str) -> None:
-    assert not list(names.problems(GOOD | {"image": image}))
+    assert not problems({"image": image})
 
 
 @pytest.mark.parametrize(
@@ -37,25 +46,25 @@ def test_images_as_registries_name_them(image: str) -> None:
 )  # fmt: skip
 def test_what_is_no_images_name(image: str) -> None:
     for parameter in names.IMAGES:
-        (problem,) = names.problems(GOOD | {parameter: image})
+        (problem,) = problems({parameter: image})
         assert problem.startswith(f"{parameter}: ")
         assert "\n" not in problem
 
 
 @pytest.mark.parametrize("secret", ["a", "dedpo-keys", "team.keys-2", "x" * 253])
 def test_secrets_as_kubernetes_names_them(secret: str) -> None:
-    assert not list(names.problems(GOOD | {"secret": secret}))
+    assert not problems({"secret": secret})
 
 
 @pytest.mark.parametrize("secret", ["", " ", "My-Keys", "a_b", "-a", "a-", "a..b", "x" * 254, "keys/a", "a\n"])
 def test_what_is_no_secrets_name(secret: str) -> None:
-    (problem,) = names.problems(GOOD | {"secret": secret})
+    (problem,) = problems({"secret": secret})
     assert problem.startswith("secret: ")
 
 
 def test_names_that_are_blank_or_padded() -> None:
     for parameter in names.NEEDED:
-        assert [p.split(":")[0] for p in names.problems(GOOD | {parameter: ""})] == [parameter]
+        assert [p.split(":")[0] for p in problems({parameter: ""})] == [parameter]
     for parameter in names.TEXTS:
         for given in (" ", "x ", "\tx"):
-            assert [p.split(":")[0] for p in names.problems(GOOD | {parameter: given})] == [parameter]
+            assert [p.split(":")[0] for p in problems({parameter: given})] == [parameter]

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from dedpo.contract.config import Config
 from dedpo.errors import UserError
-from dedpo.kubeflow import overrides, request, submit
+from dedpo.kubeflow import offline, overrides, submit
+from dedpo.kubeflow.request import Request
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
@@ -109,26 +110,27 @@ def test_what_is_given_comes_before_the_file(tmp_path: Path) -> None:
         submit.arguments(REPOSITORY / "pipelines" / "dedpo.yaml", [*given[:3], 'overrides={"train.stepz": 3}'])
 
 
-def run(**changes: Any) -> dict[str, Any]:
-    return {
+def run(**changes: Any) -> Request:
+    given = {
         "source": "s3://bucket/pairs", "prompts": "prompts.txt", "annotator": "vlm", "annotator_url": "http://x/v1",
         "labels": "", "judge": "", "base": "/image/model", "arms": ["dedpo_tuned"], "baselines": True,
         "primary": "dedpo_tuned", "seed": 0, "overrides": "{}", "secret": "dedpo-keys", "image": "dedpo:1",
         "train_image": "dedpo-train:1", "label_image": "dedpo-label:1", "gpus": 0, "gpu_pool": {},
-    } | changes  # fmt: skip
+        "revision": "",
+    }  # fmt: skip
+    return Request(**given | changes)
 
 
 def test_the_offline_part_asks_nobody() -> None:
-    assert set(run()) == request.NEEDED
-    request.offline(run())
-    request.offline(run(base="team/model"))
-    request.offline(run(source="git@host:team/repo.git@v1:data"))
+    offline.check(run())
+    offline.check(run(base="team/model"))
+    offline.check(run(source="git@host:team/repo.git@v1:data"))
     with pytest.raises(UserError, match=r"3 problems: \(1\) overrides: unknown key.*\(2\) .*vLLM runs.*\(3\) prompts:"):
-        request.offline(run(overrides='{"train.stepz": 1}', annotator_url="", prompts="/etc/passwd"))
+        offline.check(run(overrides='{"train.stepz": 1}', annotator_url="", prompts="/etc/passwd"))
     with pytest.raises(UserError, match="secret: empty; Kubeflow starts no task with it"):
-        request.offline(run(secret=""))
+        offline.check(run(secret=""))
     with pytest.raises(UserError, match="unknown scheme 'http'"):
-        request.offline(run(source="http://host/pairs"))
+        offline.check(run(source="http://host/pairs"))
 
 
 def test_stages_are_the_settings_sections() -> None:

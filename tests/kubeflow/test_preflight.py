@@ -23,6 +23,7 @@ from dedpo.contract.config import Config
 from dedpo.contract.sections import LabelConfig, TrainConfig
 from dedpo.errors import UserError
 from dedpo.kubeflow import endpoint_checks, preflight, source_checks
+from dedpo.kubeflow.request import Request as Asked
 from dedpo.world.serve import listening
 from dedpo.world.server import app
 
@@ -43,10 +44,10 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEMINI_API_KEY", KEY)
 
 
-def asked(world: str, folder: Path, settings: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+def asked(world: str, folder: Path, settings: dict[str, Any] | None = None, **changes: Any) -> Asked:
     metrics = {"score.metrics": ["human_oracle", "adherence"], "report.metric": "human_oracle"}
     rest = metrics | {"score.oracle_url": world, "judge.base_url": world} | (settings or {})
-    return {
+    given: dict[str, Any] = {
         "source": "world:200",
         "revision": "",
         "prompts": "prompts-test.txt",
@@ -66,12 +67,13 @@ def asked(world: str, folder: Path, settings: dict[str, Any] | None = None, **ch
         "label_image": "dedpo-label:1",
         "gpus": 0,
         "gpu_pool": {},
-    } | changes
+    }
+    return Asked(**given | changes)
 
 
-def refusal(arguments: dict[str, Any]) -> str:
+def refusal(given: Asked) -> str:
     with pytest.raises(UserError) as caught:
-        preflight.check(**arguments)
+        preflight.check(given)
     assert "\n" not in str(caught.value)
     assert KEY not in str(caught.value)
     return str(caught.value)
@@ -84,7 +86,7 @@ def test_a_good_run_is_planned(world: str, tmp_path: Path, capsys: pytest.Captur
         "tolerations": [{"key": "gpu", "operator": "Exists", "tolerationSeconds": 30.0}],
     }
     settings = {"train.steps": 500.0, "train": {"lora": {"rank": 4}}, "data.max_pixels": 1000}
-    plan = preflight.check(**asked(world, tmp_path, settings, gpus=2, gpu_pool=pool))
+    plan = preflight.check(asked(world, tmp_path, settings, gpus=2, gpu_pool=pool))
     assert set(plan.sections) == {
         "data", "label", "bias", "gate", "targets", "train", "sample", "score", "judge", "report", "promote",
     }  # fmt: skip
@@ -108,7 +110,7 @@ def test_a_good_run_is_planned(world: str, tmp_path: Path, capsys: pytest.Captur
 
 def test_without_gpus_no_task_waits_for_a_gpu_node(world: str, tmp_path: Path) -> None:
     pool = {"selector": {"pool": "gpu"}, "tolerations": [{"operator": "Exists"}]}
-    plan = preflight.check(**asked(world, tmp_path, gpu_pool=pool, baselines=False, judge="", labels=""))
+    plan = preflight.check(asked(world, tmp_path, gpu_pool=pool, baselines=False, judge="", labels=""))
     assert (plan.node_selector, plan.tolerations, plan.accelerator) == ({}, [], "nvidia.com/gpu")
     assert plan.arms == ["dedpo_tuned"]
     assert json.loads(plan.sections["judge"])["model"] is None, "so the judge's task asks nobody"
@@ -117,7 +119,7 @@ def test_without_gpus_no_task_waits_for_a_gpu_node(world: str, tmp_path: Path) -
 
 def test_a_server_in_the_pods_takes_the_label_image_and_a_gpu(world: str, tmp_path: Path) -> None:
     pool = {"selector": {"pool": "gpu"}, "tolerations": [{"operator": "Exists"}]}
-    plan = preflight.check(**asked(world, tmp_path, gpu_pool=pool, gpus=4, annotator_url=""))
+    plan = preflight.check(asked(world, tmp_path, gpu_pool=pool, gpus=4, annotator_url=""))
     assert (plan.label_image, plan.label_gpus, plan.label_memory) == ("dedpo-label:1", "1", "24Gi")
     assert (plan.label_selector, plan.label_tolerations) == ({"pool": "gpu"}, [{"operator": "Exists"}])
 
@@ -235,7 +237,7 @@ def test_labels_and_a_folder_that_are_there(world: str, tmp_path: Path) -> None:
     (source / "prompts.txt").write_text("a cat\n")
     (labels / "labels.parquet").write_bytes(b"")
     place = {"source": str(source), "labels": str(labels), "annotator_url": "", "revision": "v7"}
-    plan = preflight.check(**asked(world, tmp_path, prompts="prompts.txt", **place))
+    plan = preflight.check(asked(world, tmp_path, prompts="prompts.txt", **place))
     assert (plan.origin, plan.commit, plan.labelling) == ("folder", "v7", "given")
     assert "did you mean 'prompts.txt'?" in refusal(asked(world, tmp_path, prompts="prompt.txt", **place))
 
@@ -250,7 +252,7 @@ def test_a_version_is_resolved_to_its_commit(world: str, tmp_path: Path) -> None
     git("commit", "-q", "--allow-empty", "-m", "one")
     git("tag", "-a", "v1", "-m", "first")
     for repo in (str(tmp_path / "repo"), f"file://{tmp_path / 'repo'}"):
-        plan = preflight.check(**asked(world, tmp_path, source=f"{repo}@v1:data", prompts="prompts.txt"))
+        plan = preflight.check(asked(world, tmp_path, source=f"{repo}@v1:data", prompts="prompts.txt"))
         assert (plan.origin, plan.commit) == ("versioned", git("rev-parse", "HEAD"))
         message = refusal(asked(world, tmp_path, source=f"{repo}@v2:data", prompts="prompts.txt"))
         assert "'v2': no tag, branch or commit of" in message
@@ -338,7 +340,7 @@ def test_a_bucket_is_looked_at_where_driver_and_credentials_are(monkeypatch: pyt
 def test_a_base_that_may_be_in_another_image_is_a_note(
     world: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    preflight.check(**asked(world, tmp_path, base="/models/elsewhere"))
+    preflight.check(asked(world, tmp_path, base="/models/elsewhere"))
     assert "note    base" in capsys.readouterr().out
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from kfp import compiler, dsl
 
-from dedpo.kubeflow import gpus, notify, request
+from dedpo.kubeflow import gpus, notify
+from dedpo.kubeflow.request import Request
 from pipelines import dedpo
 from tests.pipelines.driver import Call, Cluster, Ending, PodGone, TaskFailed
 
@@ -57,7 +58,9 @@ class Work:
 
 def _plan(given: Any) -> dict[str, Any]:
     """As preflight.check, without endpoints."""
-    labelling = request.labelling(given)
+    asked = Request.of(given)
+    assert asked is not None
+    labelling = asked.labelling
     label, training = gpus.labelling(serves=labelling == "server"), gpus.training(int(given["gpus"]))
     settings = json.loads(given["overrides"])
     stages = ("data", "label", "bias", "gate", "targets", "train", "sample", "score", "judge", "report", "promote")

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from dedpo.contract.config import Config
 from dedpo.contract.sections import Section
 from dedpo.errors import UserError, excerpt
+from dedpo.kubeflow.request import Request
 
 
 class Toleration(Section):
@@ -82,12 +83,13 @@ def pool(given: Mapping[str, Any]) -> Pool:
         ) from None
 
 
-def problems(config: Config, *, gpus: int, serves_annotator: bool, in_image: bool = True) -> Iterator[str]:
+def problems(asked: Request, config: Config, *, in_image: bool) -> Iterator[str]:
     """What the run asks for and cannot have with so many GPUs.
 
     Args:
         in_image: whether a base model's folder would be here if there is one.
     """
+    gpus = asked.gpus
     if gpus < 0:
         yield f"gpus: {gpus} is no count; set 0 or more"
         return
@@ -111,7 +113,7 @@ def problems(config: Config, *, gpus: int, serves_annotator: bool, in_image: boo
         yield "train.optimizer adamw_8bit: it needs a GPU and gpus is 0; set gpus=1, or train.optimizer=adamw"
     if config.score.precision != "fp32":
         yield f"score.precision {config.score.precision}: it needs a GPU and gpus is 0; set gpus=1, or fp32"
-    if serves_annotator:
+    if asked.labelling == "server":
         yield "annotator_url: empty, so that vLLM runs in the label pods, and gpus is 0; name an endpoint or set gpus=1"
     base = config.train.base
     if (

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
 from dedpo.errors import excerpt
+from dedpo.kubeflow.request import Request
 
 # k8s.io/apimachinery/pkg/util/validation: a DNS-1123 subdomain.
 _LABEL: Final = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
@@ -27,11 +28,11 @@ NEEDED: Final = ("annotator", "base")
 TEXTS: Final = (*NEEDED, "annotator_url", "labels", "judge", "primary")
 
 
-def problems(asked: Mapping[str, Any]) -> Iterator[str]:
+def problems(asked: Request) -> Iterator[str]:
     """What is wrong with the names among the pipeline's parameters: neither needs a network to be seen."""
-    secret = asked["secret"]
+    secret = asked.secret
     for parameter in TEXTS:
-        given = asked[parameter]
+        given = getattr(asked, parameter)
         if parameter in NEEDED and not given:
             yield f"{parameter}: empty; give its name, or leave the parameter out for the default"
         elif given != given.strip():
@@ -44,7 +45,7 @@ def problems(asked: Mapping[str, Any]) -> Iterator[str]:
     elif len(secret) > _SECRET_LENGTH or not _SECRET.fullmatch(secret):
         yield f"secret: '{excerpt(secret, 80)}': no name of a Secret; lower-case letters, digits, '-' and '.' only"
     for parameter in IMAGES:
-        image = asked[parameter]
+        image = getattr(asked, parameter)
         known = _IMAGE.fullmatch(image)
         if not image:
             yield f"{parameter}: empty; name an image, such as registry.example.com/dedpo:0.1.0"

@@ -10,18 +10,10 @@ from typing import Any, Final
 from dedpo.contract import config
 from dedpo.contract.config import Config
 from dedpo.errors import UserError, excerpt
+from dedpo.kubeflow.request import PARAMETERS
 
 # Those that the pipeline runs.
 STAGES: Final = ("data", "label", "bias", "gate", "targets", "train", "sample", "score", "judge", "report", "promote")
-# Setting → the pipeline's parameter in its place.
-PARAMETERS: Final = {
-    "train.base": "base",
-    "label.model": "annotator",
-    "label.base_url": "annotator_url",
-    "judge.model": "judge",
-    "arms": "arms",
-    "primary": "primary",
-}
 # A folder on this machine means nothing in the cluster, where both are the pipeline's own.
 LOCAL: Final = frozenset({"sample.prompts", "bias.workspace"})
 

@@ -14,10 +14,11 @@ from dedpo.asking import probe
 from dedpo.contract import model_names
 from dedpo.contract.config import Config
 from dedpo.errors import UserError, excerpt
-from dedpo.kubeflow import endpoint_checks, request, source_checks
+from dedpo.kubeflow import endpoint_checks, offline, source_checks
 from dedpo.kubeflow import gpus as shares
 from dedpo.kubeflow.endpoint_checks import Finding
 from dedpo.kubeflow.overrides import STAGES
+from dedpo.kubeflow.request import Request
 
 # The endpoints and repositories are asked at the same time, and have this long together.
 SECONDS: Final = 9.0
@@ -62,28 +63,7 @@ class Plan(NamedTuple):
     tolerations: list[dict[str, Any]]
 
 
-def check(
-    *,
-    source: str,
-    revision: str,
-    prompts: str,
-    annotator: str,
-    annotator_url: str,
-    labels: str,
-    judge: str,
-    base: str,
-    arms: list[str],
-    baselines: bool,
-    primary: str,
-    seed: int,
-    overrides: str,
-    secret: str,
-    image: str,
-    train_image: str,
-    label_image: str,
-    gpus: int,
-    gpu_pool: Mapping[str, Any],
-) -> Plan:
+def check(asked: Request) -> Plan:
     """Examine the pipeline's parameters, and print what was found, a line each.
 
     Takes less than `SECONDS` and, for each model that is asked, `QUESTION_SECONDS`, and a little; starts
@@ -92,37 +72,29 @@ def check(
     Raises:
         UserError: names everything that is wrong, not only the first thing.
     """
-    asked = {
-        "annotator": annotator, "annotator_url": annotator_url, "labels": labels, "judge": judge, "base": base,
-        "arms": arms, "baselines": baselines, "primary": primary, "seed": seed, "overrides": overrides,
-        "secret": secret, "image": image, "train_image": train_image, "label_image": label_image, "gpus": gpus,
-        "gpu_pool": gpu_pool,
-    }  # fmt: skip
-    labelling = request.labelling(asked)
-    config, pool, findings = request.settle(asked, in_image=True)
-    findings += _hub(base)
-    kind, commit, found = _source(source, revision, prompts)
+    config, pool, findings = offline.settle(asked, in_image=True)
+    findings += _hub(asked.base)
+    kind, commit, found = _source(asked)
     findings += found
-    checks = _remote_checks(config, source, labels, labelling, judging=bool(judge), kind=kind)
-    findings += _together(checks, SECONDS)
+    findings += _together(_remote_checks(asked, config, kind), SECONDS)
     # Nothing is paid for a run that is refused anyway.
     if config is not None and not any(f.state == "missing" for f in findings):
         # One after the other: both clients import libraries that they share while they work, and two threads that do
         # so at once see modules that are half there.
-        for what, question in _questions(config, labelling, judging=bool(judge)).items():
+        for what, question in _questions(asked, config).items():
             findings += _together({what: question}, QUESTION_SECONDS)
     # The commit is what the revision's lookup, one of them, has found.
     commit = next((f.detail for f in findings if f.what == COMMIT), commit)
     findings = [f for f in findings if f.what != COMMIT]
     show(findings)
-    request.refuse(findings)
+    offline.refuse(findings)
     assert config is not None
     assert pool is not None
     assert kind is not None
-    if not judge:
+    if not asked.judge:
         config = config.model_copy(update={"judge": config.judge.model_copy(update={"model": None})})
-    serves = labelling == "server"
-    training, label = shares.training(gpus), shares.labelling(serves=serves)
+    serves = asked.labelling == "server"
+    training, label = shares.training(asked.gpus), shares.labelling(serves=serves)
     selector, tolerations = dict(pool.selector), [t.model_dump(exclude_none=True) for t in pool.tolerations]
     return Plan(
         sections={stage: getattr(config, stage).model_dump_json() for stage in STAGES},
@@ -130,20 +102,20 @@ def check(
         commit=commit,
         arms=list(config.arms),
         max_pixels=config.data.max_pixels,
-        labelling=labelling,
-        label_image=label_image if serves else image,
+        labelling=asked.labelling,
+        label_image=asked.label_image if serves else asked.image,
         label_gpus=label.gpus,
         label_cpus=label.cpus,
         label_memory=label.memory,
         label_selector=selector if serves else {},
         label_tolerations=tolerations if serves else [],
         gpus=training.gpus,
-        one_gpu=str(min(gpus, 1)),
+        one_gpu=str(min(asked.gpus, 1)),
         cpus=training.cpus,
         memory=training.memory,
         accelerator=pool.accelerator,
-        node_selector=selector if gpus else {},
-        tolerations=tolerations if gpus else [],
+        node_selector=selector if asked.gpus else {},
+        tolerations=tolerations if asked.gpus else [],
     )
 
 
@@ -172,26 +144,25 @@ def _hub(base: str) -> Iterator[Finding]:
         yield Finding("base", "note", f"{base} from the hub; $HF_TOKEN is not set (gated models refuse without)")
 
 
-def _source(source: str, revision: str, prompts: str) -> tuple[source_checks.Origin | None, str, list[Finding]]:
-    findings = []
-    if problem := source_checks.prompts_problem(source, prompts):
+def _source(asked: Request) -> tuple[source_checks.Origin | None, str, list[Finding]]:
+    findings, source = [], asked.source
+    if problem := source_checks.prompts_problem(source, asked.prompts):
         findings.append(Finding("prompts", "missing", problem))
     try:
         kind = source_checks.origin(source)
     except UserError as error:
-        return None, revision, [*findings, Finding("source", "missing", str(error))]
+        return None, asked.revision, [*findings, Finding("source", "missing", str(error))]
     if kind == "world" or Path(source).is_dir():
         findings.append(Finding("source", "ok", f"{excerpt(source)} ({kind})"))
-    return kind, revision, findings
+    return kind, asked.revision, findings
 
 
 Check = Callable[[], Sequence[Finding]]
 
 
-def _remote_checks(
-    config: Config | None, source: str, labels: str, labelling: str, *, judging: bool, kind: source_checks.Origin | None
-) -> dict[str, Check]:
+def _remote_checks(asked: Request, config: Config | None, kind: source_checks.Origin | None) -> dict[str, Check]:
     checks: dict[str, Check] = {}
+    source, labels = asked.source, asked.labels
     if kind == "versioned":
         checks["source"] = lambda: _version(source)
     elif kind == "folder":
@@ -200,9 +171,9 @@ def _remote_checks(
         checks["labels"] = lambda: list(source_checks.labels(labels))
     if config is not None:
         known = config
-        if labelling == "endpoint":
+        if asked.labelling == "endpoint":
             checks["annotator"] = lambda: [endpoint_checks.annotator(known)]
-        if judging:
+        if asked.judge:
             checks["judge"] = lambda: [endpoint_checks.judge(known)]
         checks["oracle"] = lambda: list(endpoint_checks.oracle(known))
     return checks
@@ -213,12 +184,12 @@ def _version(source: str) -> list[Finding]:
     return [finding, Finding(COMMIT, "ok", commit)] if commit else [finding]
 
 
-def _questions(config: Config, labelling: str, *, judging: bool) -> dict[str, Check]:
+def _questions(asked: Request, config: Config) -> dict[str, Check]:
     """What is paid for: a real question to each model that the run will ask."""
     questions: dict[str, Check] = {}
-    if labelling == "endpoint":
+    if asked.labelling == "endpoint":
         questions["annotator's answer"] = lambda: [endpoint_checks.annotation(config)]
-    if judging:
+    if asked.judge:
         questions["judge's answer"] = lambda: [endpoint_checks.judgement(config)]
     return questions
 

@@ -1,115 +1,70 @@
-"""What the pipeline's parameters ask for, as far as they can be judged without a network: settings and GPUs."""
+"""What a run of the pipeline is asked for: its parameters, and the settings among them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any, Final, Literal
 
-from dedpo.contract.config import Config
-from dedpo.errors import UserError, excerpt
-from dedpo.kubeflow import gpus, names, overrides, source_checks
-from dedpo.kubeflow.endpoint_checks import Finding
-
-# The pipeline's parameters that `offline` looks at.
-NEEDED: Final = frozenset(
-    {
-        "source", "prompts", "annotator", "annotator_url", "labels", "judge", "base", "arms", "baselines", "primary",
-        "seed", "overrides", "secret", "image", "train_image", "label_image", "gpus", "gpu_pool",
-    }
-)  # fmt: skip
+# Setting → the pipeline's parameter in its place.
+PARAMETERS: Final = {
+    "train.base": "base",
+    "label.model": "annotator",
+    "label.base_url": "annotator_url",
+    "judge.model": "judge",
+    "arms": "arms",
+    "primary": "primary",
+}
 
 
-def offline(asked: Mapping[str, Any]) -> None:
-    """Refuse before anything is sent what the pipeline's first task would refuse.
+@dataclass(frozen=True)
+class Request:
+    """The pipeline's parameters; pipelines/dedpo.py says what each means."""
 
-    Args:
-        asked: the pipeline's parameters by name, `NEEDED` at least.
+    source: str
+    revision: str
+    prompts: str
+    annotator: str
+    annotator_url: str
+    labels: str
+    judge: str
+    base: str
+    arms: list[str]
+    baselines: bool
+    primary: str
+    seed: int
+    overrides: str
+    secret: str
+    image: str
+    train_image: str
+    label_image: str
+    gpus: int
+    gpu_pool: Mapping[str, Any]
 
-    Raises:
-        UserError: names everything that is wrong.
-    """
-    findings = settle(asked, in_image=False)[2]
-    written = (
-        source_checks.prompts_problem(asked["source"], asked["prompts"]),
-        source_checks.written_problem(asked["source"]),
-    )
-    refuse([*findings, *(Finding("source", "missing", problem) for problem in written if problem)])
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any]) -> Request | None:
+        """From a compiled pipeline's parameters by name; None if it is another pipeline, which lacks some."""
+        names = [field.name for field in fields(cls)]
+        if not parameters.keys() >= set(names):
+            return None
+        # A compiled pipeline writes its whole numbers as 1.0.
+        found: dict[str, Any] = {n: int(v) if isinstance(v := parameters[n], float) else v for n in names}
+        return cls(**found)
 
+    @property
+    def labelling(self) -> Literal["given", "endpoint", "server"]:
+        """Where labels come from: they are there, an endpoint is asked, or each label task starts a server."""
+        if self.labels:
+            return "given"
+        return "endpoint" if self.annotator_url else "server"
 
-def refuse(findings: Sequence[Finding]) -> None:
-    """Raise a UserError of one line that names all that is missing, if something is."""
-    problems = [f.detail for f in findings if f.state == "missing"]
-    if len(problems) == 1:
-        raise UserError(problems[0])
-    if problems:
-        numbered = "; ".join(f"({i}) {problem}" for i, problem in enumerate(problems, 1))
-        raise UserError(f"{len(problems)} problems: {numbered}")
-
-
-def settle(asked: Mapping[str, Any], *, in_image: bool) -> tuple[Config | None, gpus.Pool | None, list[Finding]]:
-    """The run's settings and GPU pool (None where they are wrong beyond repair), and what was found about them.
-
-    Args:
-        in_image: whether this runs where the tasks will, so that a base model's folder would be here.
-    """
-    findings: list[Finding] = []
-    config: Config | None = None
-    pool: gpus.Pool | None = None
-    try:
-        config, problems = overrides.resolve(overrides.read(asked["overrides"]), _parameters(asked))
-        problems += _contradictions(config, judging=bool(asked["judge"]))
-        findings += [Finding("settings", "missing", problem) for problem in problems]
-        serves = labelling(asked) == "server"
-        found = gpus.problems(config, gpus=int(asked["gpus"]), serves_annotator=serves, in_image=in_image)
-        findings += [Finding("GPUs", "missing", problem) for problem in found]
-    except UserError as error:
-        findings.append(Finding("settings", "missing", str(error)))
-    if asked["seed"] < 0:
-        findings.append(Finding("settings", "missing", f"seed: {asked['seed']} is negative; set 0 or more"))
-    findings += [Finding("names", "missing", problem) for problem in names.problems(asked)]
-    try:
-        pool = gpus.pool(asked["gpu_pool"])
-    except UserError as error:
-        findings.append(Finding("GPUs", "missing", str(error)))
-    if config and not findings:
-        findings.append(Finding("settings", "ok", f"arms {', '.join(config.arms)}; primary {config.primary}"))
-        findings.append(Finding("GPUs", "ok", f"{asked['gpus']} a training task"))
-    return config, pool, findings
-
-
-def labelling(asked: Mapping[str, Any]) -> Literal["given", "endpoint", "server"]:
-    """Where labels come from: they are there, an endpoint is asked, or each label task starts a server."""
-    if asked["labels"]:
-        return "given"
-    return "endpoint" if asked["annotator_url"] else "server"
-
-
-def _parameters(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that have a parameter; None leaves the default and forbids an override."""
-    return {
-        "train.base": asked["base"],
-        "label.model": asked["annotator"],
-        "label.base_url": asked["annotator_url"] or None,
-        "judge.model": asked["judge"] or None,
-        "arms": asked["arms"] if asked["baselines"] else [asked["primary"]],
-        "primary": asked["primary"],
-        "seeds": [asked["seed"]],
-        "sample.prompts": None,
-    }
-
-
-def _contradictions(config: Config, *, judging: bool) -> Iterator[str]:
-    """Settings that a late stage would refuse, after everything before it was paid for."""
-    metrics = list(config.score.metrics)
-    if config.report.metric not in metrics:
-        yield (
-            f"report.metric: '{excerpt(config.report.metric)}' is not among score.metrics {metrics}; name one of them"
-        )
-    if unknown := [arm for arm in config.promote.over if arm not in (*config.arms, "reference")]:
-        yield f"promote.over: '{unknown[0]}' is not among the arms {list(config.arms)}; the run trains no other"
-    if missing := [name for name in config.promote.max_loss if name not in metrics]:
-        yield f"promote.max_loss: '{missing[0]}' is not among score.metrics {metrics}; measure it, or leave it out"
-    if judging and not {*config.arms, "reference"}.difference([config.primary]).intersection(config.judge.rivals):
-        yield f"judge.rivals: the run trains none of {', '.join(config.judge.rivals)}; add 'reference'"
-    if config.promote.min_win_rate is not None and not judging:
-        yield "promote.min_win_rate: no judge is named, so there is no win rate; name one, or leave it out"
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that have a parameter, by dotted key; None leaves the default and forbids an override."""
+        return {setting: getattr(self, name) for setting, name in PARAMETERS.items()} | {
+            "label.base_url": self.annotator_url or None,
+            "judge.model": self.judge or None,
+            "arms": self.arms if self.baselines else [self.primary],
+            "seeds": [self.seed],
+            "sample.prompts": None,
+        }

@@ -18,7 +18,8 @@ import yaml
 
 from dedpo.contract import yaml_text
 from dedpo.errors import UserError, excerpt
-from dedpo.kubeflow import overrides, request
+from dedpo.kubeflow import offline, overrides
+from dedpo.kubeflow.request import Request
 
 if TYPE_CHECKING:
     from kfp import Client
@@ -78,8 +79,8 @@ def arguments(package: Path, given: list[str], params: Path | None = None) -> tu
         told = "; ".join(f"{n}: {known[n].get('description', '')}" for n in missing)
         raise UserError(f"{package}: missing {', '.join(missing)} (add --set-param {missing[0]}=…; {told})")
     run = {name: p.get("defaultValue") for name, p in known.items()} | values
-    if run.keys() >= request.NEEDED:
-        request.offline(run)
+    if asked := Request.of(run):
+        offline.check(asked)
     return str(spec["pipelineInfo"]["name"]), values
 
 
