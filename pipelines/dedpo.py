@@ -14,10 +14,12 @@ from components.promote.component import promote
 from components.report.component import report
 from components.sample.component import sample
 from components.score.component import score
+from dedpo.contract.config import Config
 from pipelines import parts, picture, readmes
 from pipelines.graphs import arms_trained
 from pipelines.resources import Pool, give
 
+DEFAULTS = Config()
 YAML = Path(__file__).with_suffix(".yaml")
 
 
@@ -26,14 +28,14 @@ def dedpo(
     source: str,
     revision: str = "",
     prompts: str = "prompts.txt",
-    annotator: str = "Qwen/Qwen2.5-VL-7B-Instruct",
+    annotator: str = DEFAULTS.label.model,
     annotator_url: str = "",
     labels: str = "",
     judge: str = "",
     base: str = "stable-diffusion-v1-5/stable-diffusion-v1-5",
-    arms: list[str] = ["dpo_human", "dpo_synthetic", "dedpo_tuned"],  # noqa: B006 (kfp takes it as a constant)
+    arms: list[str] = list(DEFAULTS.arms),  # noqa: B006 (kfp takes it as a constant)
     baselines: bool = True,
-    primary: str = "dedpo_tuned",
+    primary: str = DEFAULTS.primary,
     seed: int = 0,
     overrides: str = "{}",
     secret: str = "dedpo-keys",  # noqa: S107 (a Secret's name)

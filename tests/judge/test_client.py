@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 
 from dedpo.asking import patience
+from dedpo.contract.criteria import CRITERIA
 from dedpo.contract.sections import JudgeConfig
 from dedpo.errors import UserError
 from dedpo.judge import client, connection, templates
@@ -80,7 +81,7 @@ def test_the_request_is_what_gemini_expects() -> None:
     config = body["generationConfig"]
     assert config["temperature"] == 0
     assert config["responseMimeType"] == "application/json"
-    assert list(config["responseSchema"]["properties"]) == ["rationale", *templates.CRITERIA]
+    assert list(config["responseSchema"]["properties"]) == ["rationale", *CRITERIA]
     assert config["maxOutputTokens"] == 1024
     assert body["systemInstruction"]["parts"][0]["text"] == templates.SYSTEM
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dedpo.contract.criteria import CRITERIA
 from dedpo.judge.reply import read
-from dedpo.judge.templates import CRITERIA
 
 PLAIN = {"rationale": "So.", "general_preference": "first", "visual_appeal": "second", "prompt_alignment": "tie"}
 SAID = json.dumps(PLAIN)

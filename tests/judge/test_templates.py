@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from dedpo.contract.criteria import CRITERIA
 from dedpo.judge import templates
 from dedpo.judge.reply import RATIONALE_LENGTH, read
 
@@ -26,12 +27,12 @@ def test_a_hostile_prompt_stays_quoted(prompt: str) -> None:
 def test_the_schema_asks_for_every_criterion_and_the_reasons_first() -> None:
     assert templates.SCHEMA["required"] == templates.SCHEMA["propertyOrdering"] == list(templates.SCHEMA["properties"])
     assert templates.SCHEMA["required"][0] == "rationale"
-    assert set(templates.CRITERIA) < set(templates.SCHEMA["required"])
-    assert all(name in templates.SYSTEM for name in templates.CRITERIA)
+    assert set(CRITERIA) < set(templates.SCHEMA["required"])
+    assert all(name in templates.SYSTEM for name in CRITERIA)
 
 
 def test_a_rationale_is_one_short_line() -> None:
-    answer = dict.fromkeys(templates.CRITERIA, "tie") | {"rationale": "so\n\x1b[31m" + "long " * 10_000}
+    answer = dict.fromkeys(CRITERIA, "tie") | {"rationale": "so\n\x1b[31m" + "long " * 10_000}
     assert read(json.dumps(answer)).rationale.startswith("so [31mlong long")
     assert len(read(json.dumps(answer)).rationale) <= RATIONALE_LENGTH
     del answer["rationale"]

@@ -7,6 +7,9 @@ from typing import Any, Final, NamedTuple
 
 from dedpo.errors import UserError
 
+# Who answers where nobody else is named.
+ANNOTATOR: Final = "Qwen/Qwen2.5-VL-7B-Instruct"
+JUDGE: Final = "gemini-2.5-flash"
 REACH: Final = "name what is on this disk, or fetch it once where the hub can be reached"
 
 

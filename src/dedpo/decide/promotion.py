@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from dedpo.contract import records
+from dedpo.contract.criteria import OVERALL
 from dedpo.contract.sections import PromoteConfig
 from dedpo.errors import UserError, excerpt
 from dedpo.outputs import freshness, locks
 from dedpo.outputs.manifest import fingerprint, write_json, write_text
 from dedpo.outputs.origin import read_json
 
-# The judge's overall criterion, as the report names it.
-CRITERION = "general_preference"
 PAGE, DECISION = "promotion.md", "promotion.json"
 _HEADINGS = ("# Promoted: ", "# Not promoted: ")
 
@@ -78,8 +77,8 @@ def against(config: PromoteConfig, metrics: dict[str, Any], rival: str) -> list[
         passed = value is not None and value > limit
         reasons.append(_reason(f"{name} against {rival}", "the difference", mean, value, "be above", limit, passed))
     if config.min_win_rate is not None:
-        value = records.number(metrics, "judge", rival, CRITERION, "low")
-        mean = records.number(metrics, "judge", rival, CRITERION, "win_rate")
+        value = records.number(metrics, "judge", rival, OVERALL, "low")
+        mean = records.number(metrics, "judge", rival, OVERALL, "win_rate")
         passed = value is not None and value >= config.min_win_rate
         what = f"judge against {rival}"
         reasons.append(_reason(what, "the win rate", mean, value, "reach", config.min_win_rate, passed))

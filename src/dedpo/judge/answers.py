@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dedpo.judge.templates import CRITERIA, FIRST, SECOND, TIE
+from dedpo.contract.criteria import CRITERIA
+from dedpo.judge.templates import FIRST, SECOND, TIE
 
 
 @dataclass(frozen=True, slots=True)

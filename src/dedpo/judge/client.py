@@ -10,6 +10,7 @@ import httpx2
 from google.genai import errors, types
 
 from dedpo.asking.patience import Busy
+from dedpo.contract.model_names import JUDGE
 from dedpo.contract.sections import JudgeConfig
 from dedpo.errors import UserError, excerpt
 from dedpo.judge import dialect, refusals, reply
@@ -130,7 +131,7 @@ class Client:
             raise UserError(
                 f"{self._server.url}: model '{self._config.model}' answers in another form than it is asked for "
                 f"({excerpt(str(error))}), {self._malformed} times; set judge.model to one that takes a "
-                "response schema, for example to gemini-2.5-flash"
+                f"response schema, for example to {JUDGE}"
             )
 
     async def _failed(self, error: Exception) -> str:

@@ -9,6 +9,7 @@ import json
 import re
 from typing import Any, Final, NamedTuple
 
+from dedpo.contract.model_names import JUDGE
 from dedpo.contract.sections import JudgeConfig
 
 
@@ -101,7 +102,7 @@ def final(status: int, text: str, model: str) -> Refusal | None:
             "put $GEMINI_API_KEY right and run again: what was answered is kept",
         )
     if status in (404, 410) and "model" in _ADDRESS.sub("", low):
-        return Refusal(f"no model '{model}' there", "set judge.model, for example to gemini-2.5-flash")
+        return Refusal(f"no model '{model}' there", f"set judge.model, for example to {JUDGE}")
     return None
 
 

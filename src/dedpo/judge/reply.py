@@ -6,8 +6,9 @@ import json
 import re
 from typing import Any, Final, NamedTuple
 
+from dedpo.contract.criteria import CRITERIA
 from dedpo.errors import excerpt
-from dedpo.judge.templates import CRITERIA, FIRST, SECOND, TIE
+from dedpo.judge.templates import FIRST, SECOND, TIE
 
 RATIONALE_LENGTH: Final = 500
 # Places in one text where an object is looked for: a hostile answer cannot make reading dear.

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from dedpo.contract.criteria import CRITERIA
 from dedpo.judge.comparisons import winner
-from dedpo.judge.templates import CRITERIA, FIRST
+from dedpo.judge.templates import FIRST
 from dedpo.stats.intervals import Interval, wilson
 
 Row = dict[str, Any]

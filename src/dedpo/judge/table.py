@@ -9,12 +9,12 @@ import pyarrow as pa
 
 from dedpo.asking.failures import counted
 from dedpo.contract import tables
+from dedpo.contract.criteria import CRITERIA
 from dedpo.contract.sections import JudgeConfig
 from dedpo.judge import cost
 from dedpo.judge.answers import Answer
 from dedpo.judge.comparisons import Comparison, winner
 from dedpo.judge.summary import shares
-from dedpo.judge.templates import CRITERIA
 
 KEY = [(name, "ascending") for name in tables.VERDICTS.key]
 

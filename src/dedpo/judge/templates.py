@@ -5,13 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any, Final, NamedTuple
 
+from dedpo.contract.criteria import CRITERIA
+
 NAME: Final = "judge-v1"
-# A criterion's name in tables → in print, as in the DeDPO paper (section 5, 'AI as a judge') and Diffusion-DPO.
-CRITERIA: Final = {
-    "general_preference": "General Preference",
-    "visual_appeal": "Visual Appeal",
-    "prompt_alignment": "Prompt Alignment",
-}
 FIRST, SECOND, TIE = "first", "second", "tie"
 
 # It comes before everything that changes, so that the service's prefix cache can hit.

@@ -8,17 +8,12 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from dedpo.contract.criteria import CRITERIA
 from dedpo.errors import UserError
 from dedpo.report.methods import REFERENCE, parse_model, shown, title
 from dedpo.report.summary import Cells, Estimate, Grid, estimate
 from dedpo.stats.intervals import wilson
 
-# A criterion's name in the verdicts table → in print; the first that was judged is the one held against the metric.
-CRITERIA: Final = {
-    "general_preference": "General Preference",
-    "visual_appeal": "Visual Appeal",
-    "prompt_alignment": "Prompt Alignment",
-}
 _TIE: Final = "tie"
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from dedpo.contract.criteria import ALIGNMENT, APPEAL, OVERALL
 from dedpo.world.oracle import human_reward, measure
 from dedpo.world.prompts import Prompt
 from dedpo.world.render import Images
@@ -28,9 +29,9 @@ def compare(prompt: Prompt, first: Images, second: Images) -> dict[str, float]:
     liked = human_reward(asked, shown)
     alignment = np.clip(measure(asked, shown)["adherence"], -3, 1)
     by_criterion = {
-        "general_preference": liked,
-        "visual_appeal": liked - alignment,
-        "prompt_alignment": alignment,
+        OVERALL: liked,
+        APPEAL: liked - alignment,
+        ALIGNMENT: alignment,
     }
     gains = {criterion: float(second - first) for criterion, (first, second) in by_criterion.items()}
     return {criterion: gain if abs(gain) >= CLOSE else 0.0 for criterion, gain in gains.items()}

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from dedpo.contract.model_names import JUDGE
 from dedpo.contract.sections.base import Arm, Metric, Section
 
 
@@ -72,7 +73,7 @@ class JudgeConfig(Section):
 
     base_url: str | None = None
     """Where the judge answers; null: $GEMINI_BASE_URL, else Google. Key: $GEMINI_API_KEY, else $GOOGLE_API_KEY."""
-    model: str | None = Field("gemini-2.5-flash", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    model: str | None = Field(JUDGE, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """The model's name there; it becomes the judge's name. null: no judge, and the report goes without verdicts."""
     rivals: list[Arm | Literal["reference"]] = Field(["dpo_synthetic", "dpo_human", "reference"], min_length=1)
     """Whom the primary arm is compared with; arms that the run does not have are left out."""

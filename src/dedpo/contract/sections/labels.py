@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from dedpo.contract.model_names import ANNOTATOR
 from dedpo.contract.request_fields import RequestFields
 from dedpo.contract.sections.base import Section
 
@@ -56,7 +57,7 @@ class LabelConfig(Section):
 
     base_url: str | None = None
     """Where the annotator answers, such as http://127.0.0.1:8000/v1; null: $OPENAI_BASE_URL. Key: $OPENAI_API_KEY."""
-    model: str = "Qwen/Qwen2.5-VL-7B-Instruct"
+    model: str = ANNOTATOR
     """The model's name at that endpoint; it becomes the annotator's name."""
     template: Literal["pairwise-v1"] = "pairwise-v1"
     """Which question is put (label/templates.py)."""
