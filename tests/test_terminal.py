@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from dedpo.asking.endpoint_checks import Finding
 from dedpo.cli import machine, settings
 from dedpo.contract.config import load
-from dedpo.kubeflow.endpoint_checks import Finding
 
 NAME = "[x]/[bold]y[/bold]:dog:[/z]"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dedpo.asking.endpoints import check_key, check_url, through
+from dedpo.asking.endpoints import check_key, check_url, is_loopback, through
 from dedpo.errors import UserError
 
 HOW = {"setting": "label.base_url", "example": "http://host/v1", "instead": "; leave it out"}
@@ -47,3 +47,18 @@ def test_a_malformed_key_is_refused_unshown(key: str) -> None:
     with pytest.raises(UserError, match=r"\$A_KEY: holds characters that a key cannot have") as caught:
         check_key(key, "A_KEY")
     assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "is_here"),
+    [
+        ("http://localhost/v1", True),
+        ("http://127.0.0.1:8000/v1", True),
+        ("http://127.0.0.2/v1", True),
+        ("http://[::1]/v1", True),
+        ("http://localhost.example/v1", False),
+        ("http://10.0.0.1/v1", False),
+    ],
+)
+def test_an_endpoint_on_this_machine_is_known_by_its_address(url: str, is_here: bool) -> None:
+    assert is_loopback(url) == is_here

@@ -15,12 +15,11 @@ import pytest
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
 from dedpo.asking import patience
+from dedpo.asking.endpoint_checks import Finding
 from dedpo.contract import tables
-from dedpo.contract.config import Config
 from dedpo.contract.sections import JudgeConfig
 from dedpo.errors import UserError
 from dedpo.judge import connection, probe, stage
-from dedpo.kubeflow import endpoint_checks
 from tests.judge.dialects import (
     Behaviour,
     at_times,
@@ -484,11 +483,11 @@ def test_one_line_says_what_to_do_at_the_first_question(
     assert len(judged.bodies) == (2 if name in ("Gemini 3, nameless", "no wording known") else 1)
 
 
-def found(server: Server, *behaviours: Behaviour, **changes: Any) -> endpoint_checks.Finding:
+def found(server: Server, *behaviours: Behaviour, **changes: Any) -> Finding:
     """What doctor and preflight say."""
     server.restart(behaviours)
     settings = JudgeConfig(**{"base_url": server.url, "model": "judge-1", "max_wait": 60} | changes)
-    return endpoint_checks.judgement(Config(judge=settings))
+    return probe.judgement(settings)
 
 
 @pytest.mark.parametrize("name", ADAPTED)

@@ -16,13 +16,12 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
-from dedpo.contract.config import Config
 from dedpo.contract.sections import LabelConfig, TrainConfig
 from dedpo.errors import UserError
-from dedpo.kubeflow import endpoint_checks, preflight, source_checks
+from dedpo.kubeflow import preflight, source_checks
 from dedpo.kubeflow.request import Request as Asked
 from dedpo.world.serve import listening
 from dedpo.world.server import app
@@ -277,34 +276,6 @@ def test_an_endpoint_that_keeps_silent_costs_seconds(
     assert "annotator: no answer in 1 s; check address, network and egress" in message
 
 
-@pytest.mark.parametrize(
-    ("listed", "state"), [(["models/vlm"], "ok"), (["vlm"], "ok"), (["other"], "missing"), (None, "note"), ([], "ok")]
-)
-def test_a_list_of_models_is_read_as_each_vendor_writes_it(listed: list[str] | None, state: str) -> None:
-    async def models(_: Request) -> Response:
-        if listed is None:
-            return Response(status_code=404)
-        return JSONResponse({"data": [{"id": name} for name in listed]})
-
-    with listening(Starlette(routes=[Route("/v1/models", models)])) as url:
-        found = endpoint_checks.annotator(Config(label=LabelConfig(base_url=f"{url}/v1", model="vlm")))
-    assert found.state == state
-
-
-def test_a_redirect_does_not_carry_the_key_away(world: str, tmp_path: Path) -> None:
-    seen = []
-
-    async def thief(request: Request) -> Response:
-        seen.append(request.headers.get("authorization"))
-        return JSONResponse({"data": [{"id": "biased-vlm"}]})
-
-    routes = [Route("/v1/models", lambda _: RedirectResponse("/stolen")), Route("/stolen", thief)]
-    with listening(Starlette(routes=routes)) as url:
-        answer = endpoint_checks.get(f"{url}/v1/models", {"Authorization": f"Bearer {KEY}"})
-    assert answer.status == 307
-    assert seen == []
-
-
 @pytest.mark.slow
 def test_a_bucket_is_looked_at_where_driver_and_credentials_are(monkeypatch: pytest.MonkeyPatch) -> None:
     server = pytest.importorskip("moto.server", reason="the S3-protocol server is a test extra").ThreadedMotoServer
@@ -352,16 +323,3 @@ def test_stores_without_a_driver_are_a_note() -> None:
 def test_a_win_rate_needs_a_judge(world: str, tmp_path: Path) -> None:
     message = refusal(asked(world, tmp_path, {"promote.min_win_rate": 0.5}, judge=""))
     assert "promote.min_win_rate: no judge is named" in message
-
-
-@pytest.mark.parametrize(
-    ("url", "is_here"),
-    [
-        ("http://localhost/v1", True),
-        ("http://127.0.0.1:8000/v1", True),
-        ("http://[::1]/v1", True),
-        ("http://localhost.example/v1", False),
-    ],
-)
-def test_an_endpoint_on_this_machine_needs_no_key(url: str, is_here: bool) -> None:
-    assert endpoint_checks._is_here(url) == is_here

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -31,6 +32,15 @@ def check_url(url: str, *, setting: str, example: str, instead: str) -> str:
     if parts.query or parts.fragment:
         raise UserError(f"{setting}: '{url}' has a '?' or '#', which nothing can follow; write it like {example}")
     return url.rstrip("/")
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL names this machine, where a server seldom asks for a key."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def through(url: str) -> str:

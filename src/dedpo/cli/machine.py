@@ -11,14 +11,17 @@ from collections.abc import Iterator
 from importlib import metadata, util
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from rich.table import Table
 from rich.text import Text
 
 from dedpo import redact
+from dedpo.asking import endpoint_checks
+from dedpo.asking.endpoint_checks import GEMINI_KEYS, HERE, Finding
 from dedpo.contract.config import Config
-from dedpo.kubeflow.endpoint_checks import GEMINI_KEYS, Finding, annotation, get, judgement, secret
+from dedpo.contract.sections import JudgeConfig
+from dedpo.judge.probe import judgement
+from dedpo.label.probe import annotation
 from dedpo.terminal import console
 
 # Extra → the module that shows whether it is installed.
@@ -114,46 +117,31 @@ def _extras() -> Iterator[Finding]:
 
 
 def _endpoints(config: Config) -> Iterator[Finding]:
-    url = config.label.base_url or os.environ.get("OPENAI_BASE_URL")
-    there = _endpoint("annotator", url, "/models", "label.base_url")
-    yield there
-    if url and there.state != "missing":
-        yield annotation(config)
-    yield _endpoint(
-        "oracle", config.score.oracle_url or os.environ.get("DEDPO_ORACLE_URL"), "/health", "score.oracle_url"
-    )
+    if config.label.base_url or os.environ.get("OPENAI_BASE_URL"):
+        there = endpoint_checks.annotator(config.label, HERE)
+        yield there
+        if there.state != "missing":
+            yield annotation(config.label)
+    else:
+        yield _nowhere("annotator", "label.base_url")
+    address = config.score.oracle_url or os.environ.get("DEDPO_ORACLE_URL")
+    yield endpoint_checks.oracle(address, HERE) if address else _nowhere("oracle", "score.oracle_url")
     key = "set" if os.environ.get("OPENAI_API_KEY") else "not set (needed for endpoints that ask for one)"
     yield Finding("$OPENAI_API_KEY", "ok" if key == "set" else "note", key)
-    yield from _judge(config)
+    yield from _judge(config.judge)
 
 
-def _judge(config: Config) -> Iterator[Finding]:
-    if config.judge.model is None:
+def _nowhere(what: str, setting: str) -> Finding:
+    return Finding(what, "note", f"no endpoint; set {setting} (the demo starts its own)")
+
+
+def _judge(config: JudgeConfig) -> Iterator[Finding]:
+    if config.model is None:
         yield Finding("judge", "ok", "none (judge.model is null)")
-        return
-    if any(os.environ.get(name, "").strip() for name in GEMINI_KEYS):
+    elif any(os.environ.get(name, "").strip() for name in GEMINI_KEYS):
         yield Finding("$GEMINI_API_KEY", "ok", "set")
         yield judgement(config)
     else:
-        where = config.judge.base_url or os.environ.get("GEMINI_BASE_URL") or "Google (judge.base_url is not set)"
-        yield Finding("judge", "note", f"'{config.judge.model}' at {where}; not asked")
+        where = config.base_url or os.environ.get("GEMINI_BASE_URL") or "Google (judge.base_url is not set)"
+        yield Finding("judge", "note", f"'{config.model}' at {where}; not asked")
         yield Finding("$GEMINI_API_KEY", "note", "not set, nor is $GOOGLE_API_KEY (the judge needs one)")
-
-
-def _endpoint(what: str, url: str | None, path: str, setting: str) -> Finding:
-    if not url:
-        return Finding(what, "note", f"no endpoint; set {setting} (the demo starts its own)")
-    if urlsplit(url).scheme not in ("http", "https"):
-        return Finding(what, "missing", f"{url}: not an http(s) address; set {setting}")
-    headers = {}
-    if path == "/models":
-        key, problem = secret("OPENAI_API_KEY")
-        if problem:
-            return Finding(what, "missing", problem)
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-    answer = get(url.rstrip("/").removesuffix("/chat/completions") + path, headers)
-    if answer.status is None:
-        return Finding(what, "missing", f"{url}: {answer.text}; start it or set {setting}")
-    if answer.status >= 400:
-        return Finding(what, "note", f"{url} answers with {answer.status}")
-    return Finding(what, "ok", f"{url} answers ({answer.status})")

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
-from dedpo.asking import probe
+from dedpo.asking import endpoint_checks, probe
+from dedpo.asking.endpoint_checks import Finding
 from dedpo.asking.probe import Answered
+from dedpo.contract.criteria import ALIGNMENT
 from dedpo.contract.sections import JudgeConfig
-from dedpo.judge.client import Client
 from dedpo.judge.cost import dollars
+
+
+def judgement(config: JudgeConfig) -> Finding:
+    """What came of `ask`, in a line: its reading, seconds, tokens and dollars."""
+    return endpoint_checks.found("judge's answer", lambda: ask(config), extra="judge")
 
 
 def ask(config: JudgeConfig, seconds: float = probe.SECONDS) -> Answered:
@@ -24,6 +30,8 @@ def ask(config: JudgeConfig, seconds: float = probe.SECONDS) -> Answered:
 
 
 async def _ask(config: JudgeConfig, seconds: float) -> Answered:
+    from dedpo.judge.client import Client
+
     told: list[str] = []
     # The whole has one limit, which says less than a run that ends at the question's own.
     once = {"timeout": max(config.timeout, seconds + 1), "max_retries": min(config.max_retries, 2)}
@@ -39,7 +47,7 @@ async def _ask(config: JudgeConfig, seconds: float) -> Answered:
         return Answered(False, f"{reply.error}{left_out}")
     usage = reply.usage
     chosen = ", ".join(f"{criterion} {choice}" for criterion, choice in reply.reading.choices.items())
-    is_right = reply.reading.choices["prompt_alignment"] == "second"
+    is_right = reply.reading.choices[ALIGNMENT] == "second"
     spent = f"{took:.1f} s, {usage.input_tokens} + {usage.output_tokens} tokens"
     cost = dollars(config, usage.input_tokens, usage.output_tokens)
     doubt = probe.doubt(is_right=is_right)

@@ -18,9 +18,9 @@ from typing import Final, TextIO
 from urllib.parse import quote
 
 from dedpo import redact
+from dedpo.asking.endpoint_checks import NoRedirect
 from dedpo.errors import excerpt
 from dedpo.kubeflow import volume
-from dedpo.kubeflow.endpoint_checks import NoRedirect
 from dedpo.redact import without_userinfo
 
 VARIABLE: Final = "DEDPO_WEBHOOK_URL"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from dedpo.asking.endpoint_checks import Finding
 from dedpo.contract.config import Config
 from dedpo.errors import UserError, excerpt
 from dedpo.kubeflow import gpus, names, overrides, source_checks
-from dedpo.kubeflow.endpoint_checks import Finding
 from dedpo.kubeflow.request import Request
 
 

@@ -10,21 +10,24 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 from dedpo import redact
-from dedpo.asking import probe
+from dedpo.asking import endpoint_checks, probe
+from dedpo.asking.endpoint_checks import ON_KUBEFLOW, Finding
 from dedpo.contract import model_names
 from dedpo.contract.config import Config
 from dedpo.errors import UserError, excerpt
-from dedpo.kubeflow import endpoint_checks, offline, source_checks
+from dedpo.judge.probe import judgement
 from dedpo.kubeflow import gpus as shares
-from dedpo.kubeflow.endpoint_checks import Finding
+from dedpo.kubeflow import offline, source_checks
 from dedpo.kubeflow.overrides import STAGES
 from dedpo.kubeflow.request import Request
+from dedpo.label.probe import annotation
 
 # The endpoints and repositories are asked at the same time, and have this long together.
 SECONDS: Final = 9.0
 # A real answer takes a thinking model some tens of seconds.
 QUESTION_SECONDS: Final = probe.SECONDS + SECONDS
 COMMIT: Final = "commit"
+ASKED_OF_ORACLE: Final = frozenset({"human_oracle", "adherence"})
 
 
 class Plan(NamedTuple):
@@ -172,11 +175,25 @@ def _remote_checks(asked: Request, config: Config | None, kind: source_checks.Or
     if config is not None:
         known = config
         if asked.labelling == "endpoint":
-            checks["annotator"] = lambda: [endpoint_checks.annotator(known)]
+            checks["annotator"] = lambda: [endpoint_checks.annotator(known.label, ON_KUBEFLOW)]
         if asked.judge:
-            checks["judge"] = lambda: [endpoint_checks.judge(known)]
-        checks["oracle"] = lambda: list(endpoint_checks.oracle(known))
+            checks["judge"] = lambda: [endpoint_checks.judge(known.judge, ON_KUBEFLOW)]
+        checks["oracle"] = lambda: list(_oracle(known))
     return checks
+
+
+def _oracle(config: Config) -> Iterator[Finding]:
+    """The scoring endpoint, if a metric asks for it."""
+    asked = sorted(ASKED_OF_ORACLE & set(config.score.metrics))
+    address = config.score.oracle_url or os.environ.get("DEDPO_ORACLE_URL")
+    if asked and not address:
+        told = (
+            f"score.metrics asks for {', '.join(asked)}, which an endpoint measures, and score.oracle_url is not set; "
+            'set it, or other metrics: {"score.metrics": ["clipscore"], "report.metric": "clipscore"}'
+        )
+        yield Finding("oracle", "missing", told)
+    elif asked and address:
+        yield endpoint_checks.oracle(address, ON_KUBEFLOW)
 
 
 def _version(source: str) -> list[Finding]:
@@ -188,9 +205,9 @@ def _questions(asked: Request, config: Config) -> dict[str, Check]:
     """What is paid for: a real question to each model that the run will ask."""
     questions: dict[str, Check] = {}
     if asked.labelling == "endpoint":
-        questions["annotator's answer"] = lambda: [endpoint_checks.annotation(config)]
+        questions["annotator's answer"] = lambda: [annotation(config.label)]
     if asked.judge:
-        questions["judge's answer"] = lambda: [endpoint_checks.judgement(config)]
+        questions["judge's answer"] = lambda: [judgement(config.judge)]
     return questions
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Final, Literal
 
 from dedpo import redact
+from dedpo.asking.endpoint_checks import Finding
 from dedpo.errors import UserError, excerpt
 from dedpo.kubeflow import source as sources
-from dedpo.kubeflow.endpoint_checks import Finding
 from dedpo.lineage import references
 
 Origin = Literal["folder", "versioned", "world"]

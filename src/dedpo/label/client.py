@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import os
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
 
 import openai
 
-from dedpo.asking.endpoints import address, check_key, unreachable
+from dedpo.asking.endpoints import address, check_key, is_loopback, unreachable
 from dedpo.asking.patience import Busy, Patience, is_exhausted, retry_after
 from dedpo.asking.statuses import BROKEN, is_busy, meant
 from dedpo.contract.sections import LabelConfig
@@ -265,19 +263,12 @@ def base_url(config: LabelConfig) -> str:
 def _api_key(url: str) -> str:
     key = os.environ.get("OPENAI_API_KEY", "").strip()
     if not key:
-        if _is_loopback(urlsplit(url).hostname or ""):
+        if is_loopback(url):
             return "EMPTY"
         raise UserError(
             f"$OPENAI_API_KEY: not set, and {url} is another machine; export it (any word will do where none is asked)"
         )
     return check_key(key, "OPENAI_API_KEY")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _cause(error: openai.APIConnectionError) -> str:

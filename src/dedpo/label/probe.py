@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
-from dedpo.asking import probe
+from dedpo.asking import endpoint_checks, probe
+from dedpo.asking.endpoint_checks import Finding
 from dedpo.asking.probe import Answered
 from dedpo.contract.sections import LabelConfig
-from dedpo.label.client import Client
 from dedpo.label.templates import messages, template
 from dedpo.vision.images import data_url
+
+
+def annotation(config: LabelConfig) -> Finding:
+    """What came of `ask`, in a line: its reading, mass, seconds, and what is given up."""
+    return endpoint_checks.found("annotator's answer", lambda: ask(config), extra="label")
 
 
 def ask(config: LabelConfig, seconds: float = probe.SECONDS) -> Answered:
@@ -26,6 +31,8 @@ def ask(config: LabelConfig, seconds: float = probe.SECONDS) -> Answered:
 
 
 async def _ask(config: LabelConfig, seconds: float) -> Answered:
+    from dedpo.label.client import Client
+
     question = template(config.template)
     shown = messages(question, probe.PROMPT, *(data_url(picture) for picture in probe.pictures()))
     once = {"timeout": max(config.timeout, seconds + 1), "max_retries": 0, "max_wait": seconds}
