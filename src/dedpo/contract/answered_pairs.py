@@ -1,8 +1,9 @@
-"""Which of a round's pairs somebody answered, as far as the answer is still among the merged ratings."""
+"""Which rounds are answered, and which of a round's pairs, as far as the answer is still among the merged ratings."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -11,7 +12,33 @@ from dedpo.contract import tables
 from dedpo.errors import UserError
 
 ANSWERED: Final = "answered.json"
+SELECTION: Final = "selection.parquet"
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 Keys = Collection[tuple[str, str]]  # (pair_id, rater)
+
+
+def is_round(name: object) -> bool:
+    """Whether this is the name of a round, and no path."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+def answered_rounds(folder: Path) -> dict[str, Path]:
+    """The rounds in a folder that splits count, by name: somebody answered, and the chances of the draw are known.
+
+    Second opinions are none of them.
+
+    Raises:
+        UserError: a round's answered.json cannot be read, or its selection is lost: left out unsaid, a split would see
+            other pairs than its inputs say.
+    """
+    found = sorted(path.parent for path in folder.glob(f"*/{ANSWERED}") if is_round(path.parent.name))
+    counted = {path.name: path for path in found if note(path / ANSWERED).design != "again"}
+    for path in counted.values():
+        if not (path / SELECTION).is_file():
+            raise UserError(
+                f"{path / SELECTION}: not there, and its round is answered; bring it back from version control"
+            )
+    return counted
 
 
 class Note(NamedTuple):

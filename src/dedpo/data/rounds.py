@@ -13,13 +13,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from dedpo.contract import answered_pairs, tables
-from dedpo.contract.answered_pairs import ANSWERED
+from dedpo.contract.answered_pairs import ANSWERED, SELECTION
 from dedpo.errors import UserError
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-
-SELECTION: Final = "selection.parquet"
 
 
 @dataclass(frozen=True)
@@ -51,15 +49,6 @@ class Round:
         """What summary.json says of the round."""
         selected, answered = int(self.is_selected.sum()), int(self.is_answered.sum())
         return {"selected": selected, "answered": answered, "missing": selected - answered, "elsewhere": self.elsewhere}
-
-
-def answered(folder: Path) -> dict[str, Path]:
-    """The answered rounds in a folder that splits count: name → its folder.
-
-    A round of second opinions has no propensities and is none of them.
-    """
-    found = sorted(p.parent for p in folder.glob(f"*/{ANSWERED}") if (p.parent / SELECTION).is_file())
-    return {p.name: p for p in found if answered_pairs.note(p / ANSWERED).design != "again"}
 
 
 def inputs(found: dict[str, Path], ratings: Path) -> dict[str, Path]:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from dedpo.contract import tables
+from dedpo.contract.answered_pairs import answered_rounds
 from dedpo.contract.sections import DataConfig
 from dedpo.data import imported, splits
 from dedpo.data import rounds as rounds_
@@ -41,7 +42,7 @@ def split(
             older than a round's answers, or config.labelled is null and the rounds leave a training pair out.
     """
     settings = config.model_dump(include={"holdout", "labelled"}) | {"seed": seed}
-    answered = rounds_.answered(rounds) if rounds is not None else {}
+    answered = answered_rounds(rounds) if rounds is not None else {}
     joined = ratings or data / "ratings.parquet"
     inputs = {"data": data} | rounds_.inputs(answered, joined)
     with output_folder(out, stage="split", config=settings, inputs=inputs) as partial:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from dedpo.contract.answered_pairs import is_round
 from dedpo.errors import excerpt
-from dedpo.human.project import CONTROL, LEFT, RIGHT, TIE, is_round, preference
+from dedpo.human.project import CONTROL, LEFT, RIGHT, TIE, preference
 from dedpo.tabular.rejected import RefusedError
 
 _CHOICES: Final = (LEFT, TIE, RIGHT)

@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from dedpo.contract import answered_pairs, tables
-from dedpo.contract.answered_pairs import ANSWERED as ANSWERED
+from dedpo.contract.answered_pairs import ANSWERED, SELECTION, is_round
 from dedpo.contract.holdout import is_held_out
 from dedpo.errors import UserError
 from dedpo.human.export import Answer
-from dedpo.human.project import ending, is_round
+from dedpo.human.project import ending
 from dedpo.outputs.manifest import MANIFEST, fingerprint
 from dedpo.tabular.rejected import SetAside, cells, write_csv
 from dedpo.vision import images
@@ -27,7 +27,6 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 FACTS: Final = "summary.json"
-SELECTION: Final = "selection.parquet"
 # Which pairs are rated, and nothing of how.
 RATED: Final = tables.Table("rated", ("pair_id",), pa.schema([pa.field("pair_id", pa.string(), nullable=False)]))
 # Pairs whose images are in memory at a time, beside their shard.
@@ -143,22 +142,8 @@ def facts(folder: Path) -> dict[str, Any]:
         ) from None
 
 
-def answered(folder: Path) -> dict[str, tuple[Path, Path]]:
-    """Selection and answers, as files, of each answered round that splits count; second opinions are none of them.
-
-    Raises:
-        UserError: a round's answered.json cannot be read.
-    """
-    files = {name: (folder / name / SELECTION, folder / name / ANSWERED) for name in rounds(folder)}
-    return {
-        name: both
-        for name, both in files.items()
-        if both[1].is_file() and answered_pairs.note(both[1]).design != "again"
-    }
-
-
 def round_hashes(folder: Path) -> dict[str, dict[str, str]]:
-    """What a split takes from each of `answered`: hashes of its selection and of which pairs have an answer.
+    """What a split takes from each answered round: hashes of its selection and of which pairs have an answer.
 
     Raises:
         UserError: a round's answered.json cannot be read.
@@ -166,10 +151,10 @@ def round_hashes(folder: Path) -> dict[str, dict[str, str]]:
     rated = answered_pairs.rated(folder.parent / "ratings")
     return {
         name: {
-            "selection": fingerprint(selection),
-            "answered": _hash(json.dumps(answered_pairs.note(note).still(rated))),
+            "selection": fingerprint(path / SELECTION),
+            "answered": _hash(json.dumps(answered_pairs.note(path / ANSWERED).still(rated))),
         }
-        for name, (selection, note) in answered(folder).items()
+        for name, path in answered_pairs.answered_rounds(folder).items()
     }
 
 

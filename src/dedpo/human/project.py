@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
+from dedpo.contract.answered_pairs import is_round
 from dedpo.errors import UserError, excerpt
 
 LEFT, RIGHT, TIE = "left", "right", "tie"
 CONTROL: Final = "preference"
 EMBED: Final = "embed"
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _ENDINGS: Final = {
     "image/png": "png",
     "image/jpeg": "jpg",
@@ -47,11 +46,6 @@ def check_round(name: str) -> str:
     if not is_round(name):
         raise UserError(f"--round '{excerpt(name, 40)}': use up to 64 letters, digits, '-' and '_', such as 2026-11-a")
     return name
-
-
-def is_round(name: object) -> bool:
-    """Whether this is the name of a round, and no path."""
-    return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def ending(media_type: str) -> str:

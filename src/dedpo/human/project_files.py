@@ -10,8 +10,9 @@ from typing import Final
 
 import pyarrow as pa
 
+from dedpo.contract.answered_pairs import SELECTION
 from dedpo.human import folders, project
-from dedpo.human.folders import SELECTION, Shown
+from dedpo.human.folders import Shown
 from dedpo.outputs.manifest import output_folder
 from dedpo.rng import generator
 from dedpo.vision import images

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedpo.contract import tables
+from dedpo.contract.answered_pairs import ANSWERED, SELECTION, answered_rounds
 from dedpo.contract.sections import SelectConfig
 from dedpo.errors import UserError
 from dedpo.human import design, folders, merging, project, project_files
-from dedpo.human.folders import SELECTION
 from dedpo.human.merge_stage import describe as describe
 from dedpo.human.merge_stage import merge as merge
 from dedpo.human.project_files import PROJECT
@@ -154,8 +154,8 @@ def ratings(*, imported: Path, human: Path, out: Path) -> dict[str, Any]:
     """
     files = dict(folders.rating_files(human / "ratings"))
     inputs = {"ratings": imported} | {f"human {path.name}": path for path in files}
-    for name, (selection, answers) in folders.answered(human / "rounds").items():
-        inputs |= {f"selection of round {name}": selection, f"answers of round {name}": answers}
+    for name, path in answered_rounds(human / "rounds").items():
+        inputs |= {f"selection of round {name}": path / SELECTION, f"answers of round {name}": path / ANSWERED}
     with output_folder(out, stage="ratings", config={}, inputs=inputs) as partial:
         table, counts = merging.joined(folders.read_ratings(imported), list(files.values()))
         tables.write(table, tables.RATINGS, partial / "ratings.parquet")
