@@ -563,7 +563,7 @@ def dying(function):
             os.kill(os.getpid(), signal.SIGKILL)
         return result
     return call
-steps = [(store, "_write_image"), (tables, "write"), (stage, "write_json"), (project_store, "_write_tasks")]
+steps = [(folders, "_write_image"), (tables, "write"), (stage, "write_json"), (project_files, "_write_tasks")]
 for module, name in steps:
     setattr(module, name, dying(getattr(module, name)))
 sys.path.insert(0, sys.argv[4])
