@@ -139,7 +139,7 @@ def test_all_mistakes_are_named_at_once_and_a_line_each(
         "seed: -1 is negative",
         "annotator_url: empty, so that vLLM runs in the label pods, and gpus is 0",
         "base team/model: a model from the hub trains on a GPU and gpus is 0",
-        "gpu_pool.tolerations.0.operator: Input should be 'Exists' or 'Equal', got 'Exist'",
+        "gpu_pool: tolerations.0.operator: input should be 'Exists' or 'Equal', got 'Exist'",
     ]
     assert message.startswith(f"{len(expected)} problems: (1) ")
     printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("missing ")]
@@ -201,7 +201,7 @@ def test_one_wrong_setting(settings: dict[str, Any], message: str, world: str, t
         ({"base": ""}, "base: empty"),
         ({"judge": "gemini-2.5-flash "}, "judge: 'gemini-2.5-flash ': spaces around it"),
         ({"gpu_pool": {"acelerator": "x/y"}}, "gpu_pool: unknown key 'acelerator'; did you mean 'accelerator'?"),
-        ({"gpu_pool": {"selector": ["a"]}}, "gpu_pool.selector: Input should be a valid dictionary"),
+        ({"gpu_pool": {"selector": ["a"]}}, "gpu_pool: selector: input should be a valid dictionary"),
         ({"gpu_pool": {"tolerations": [{"operator": "Equal"}]}}, "operator Equal needs a key"),
     ],
 )

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from dedpo.cli.layout import Layout
-from dedpo.cli.options import Seed, Values, command, say
-
-if TYPE_CHECKING:
-    from dedpo.contract.config import Config
+from dedpo.cli.options import Config, Seed, Values, command, say
 
 app = typer.Typer()
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from dedpo.cli.layout import Layout
-from dedpo.cli.options import Group, Human, Seed, Values, command, say
-
-if TYPE_CHECKING:
-    from dedpo.contract.config import Config
+from dedpo.cli.options import Config, Group, Human, Seed, Values, command, say
 
 Column = Annotated[str | None, typer.Option(metavar="COLUMN", help="Which column of the table it is.")]
 Label = Annotated[

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import typer
 
 from dedpo.errors import UserError
-
-if TYPE_CHECKING:
-    from dedpo.contract.config import Config
 
 WORK: Final = Path("outputs")
 REPORT: Final = Path("reports")
@@ -75,22 +73,22 @@ class Layout:
         """The folder of one training."""
         return self.policies / str(seed) / arm
 
-    def trained(self, settings: Config, seed: int) -> list[str]:
-        """Those of the settings' arms that have a policy of one training seed; says which have none.
+    def trained(self, arms: Collection[str], primary: str, seed: int) -> list[str]:
+        """Those of the arms that have a policy of one training seed; says which have none.
 
         Raises:
             UserError: none has, or a training was interrupted.
         """
         folder = self.policies / str(seed)
-        found: list[str] = [arm for arm in settings.arms if (folder / arm / "manifest.json").is_file()]
-        missing = [arm for arm in settings.arms if arm not in found]
+        found = [arm for arm in arms if (folder / arm / "manifest.json").is_file()]
+        missing = [arm for arm in arms if arm not in found]
         if unfinished := [arm for arm in missing if (folder / f"{arm}.partial").exists()]:
             raise UserError(
                 f"{folder / unfinished[0]}: its training was interrupted; run 'dedpo train --arm {unfinished[0]} "
                 f"--seed {seed}' to its end, or delete the .partial folder"
             )
         if not found:
-            raise UserError(f"{folder}: no arm has been trained; run 'dedpo train --arm {settings.primary}' first")
+            raise UserError(f"{folder}: no arm has been trained; run 'dedpo train --arm {primary}' first")
         if missing:
             typer.echo(f"seed {seed}: not trained, so left out: {', '.join(missing)}", err=True)
         return found

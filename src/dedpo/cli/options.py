@@ -15,7 +15,9 @@ from dedpo import redact
 from dedpo.cli.layout import WORK, Layout
 
 if TYPE_CHECKING:
-    from dedpo.contract.config import Config
+    from dedpo.contract.config import Config as Config
+else:
+    Config = Any  # imported by the command that reads settings: --help needs none
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="The params file; params.yaml if it is there.", show_default=False)
@@ -47,8 +49,7 @@ def command(app: typer.Typer, name: str | None = None, **more: Any) -> Callable[
     """
 
     def add(function: Command) -> Command:
-        # Settings are imported by the command that reads them.
-        asked = inspect.signature(function, eval_str=True, locals={"Config": Any}).parameters
+        asked = inspect.signature(function, eval_str=True).parameters
         own = {n: p for n, p in asked.items() if n not in _MADE_FROM}
         shared = [option for made, options in _MADE_FROM.items() if made in asked for option in options]
         options = own | {

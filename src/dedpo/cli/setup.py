@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from dedpo.cli.options import ConfigFile, Overrides, command, say
-
-if TYPE_CHECKING:
-    from dedpo.contract.config import Config
+from dedpo.cli.options import Config, ConfigFile, Overrides, command, say
 
 app = typer.Typer()
 

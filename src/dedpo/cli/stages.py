@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from dedpo.cli.layout import REPORT, Layout, if_there
-from dedpo.cli.options import Seed, command, say
+from dedpo.cli.options import Config, Seed, command, say
 from dedpo.errors import UserError
-
-if TYPE_CHECKING:
-    from dedpo.contract.config import Config
 
 app = typer.Typer()
 
@@ -108,7 +105,7 @@ def sample(
     models = {"reference": settings.train.base} | {
         f"{arm}-{seed}": str(paths.policy(seed, arm))
         for seed in settings.seeds
-        for arm in paths.trained(settings, seed)
+        for arm in paths.trained(settings.arms, settings.primary, seed)
     }
     say(stage.run(settings.sample, models=models, out=paths.samples))
 

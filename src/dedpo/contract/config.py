@@ -214,9 +214,10 @@ _REMEDIES: Final = {
 
 def _nearest(loc: tuple[int | str, ...], root: type[BaseModel]) -> str:
     section = root
-    for name in loc[:-1]:
-        kind = section.model_fields[str(name)].annotation
-        # A section that may be null is one of two types.
+    # Of a list's numbers the items' type says nothing.
+    for name in (part for part in loc[:-1] if isinstance(part, str)):
+        kind = section.model_fields[name].annotation
+        # A section that may be null, or of which there are several, is one of the types within.
         section = next(k for k in (kind, *get_args(kind)) if isinstance(k, type) and issubclass(k, BaseModel))
     known = list(section.model_fields)
     close = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.5)

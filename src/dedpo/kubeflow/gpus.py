@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationError, model_validator
 
-from dedpo.contract.config import Config
+from dedpo.contract.config import Config, explain
 from dedpo.contract.sections import Section
 from dedpo.errors import UserError, excerpt
 from dedpo.kubeflow.request import Request
@@ -68,19 +67,8 @@ def pool(given: Mapping[str, Any]) -> Pool:
     try:
         return Pool.model_validate(dict(given))
     except ValidationError as error:
-        first = error.errors()[0]
-        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
-            close = difflib.get_close_matches(str(first["loc"][0]), Pool.model_fields, n=1, cutoff=0)
-            raise UserError(
-                f"gpu_pool: unknown key '{excerpt(str(first['loc'][0]), 40)}'; did you mean '{close[0]}'?"
-            ) from None
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(
-            f"gpu_pool{'.' if where else ''}{where}: {first['msg'].removeprefix('Value error, ')}, got "
-            f"{excerpt(repr(first['input']), 80)}; write "
-            '{"accelerator": "nvidia.com/gpu", "selector": {"pool": "gpu"}, "tolerations": [{"key": "nvidia.com/gpu", '
-            '"operator": "Exists"}]}'
-        ) from None
+        sample = '{"selector": {"pool": "gpu"}, "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}]}'
+        raise UserError(f"{explain(error, 'gpu_pool', Pool)}; write {sample}") from None
 
 
 def problems(asked: Request, config: Config, *, in_image: bool) -> Iterator[str]:

@@ -17,9 +17,7 @@ def check(asked: Request) -> None:
     Raises:
         UserError: names everything that is wrong.
     """
-    findings = settle(asked, in_image=False)[2]
-    written = (source_checks.prompts_problem(asked.source, asked.prompts), source_checks.written_problem(asked.source))
-    refuse([*findings, *(Finding("source", "missing", problem) for problem in written if problem)])
+    refuse([*settle(asked, in_image=False)[2], *source_checks.written(asked.source, asked.prompts)[1]])
 
 
 def refuse(findings: Sequence[Finding]) -> None:

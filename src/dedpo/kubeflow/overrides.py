@@ -28,26 +28,13 @@ def of_file(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if len(loaded.seeds) > 1:
         raise UserError(f"{path}: seeds {loaded.seeds}: one run of the pipeline has one; submit it once for each seed")
     set_there = config.keys(path)
-    parameters = {name: _at(loaded, key) for key, name in PARAMETERS.items() if key in set_there}
+    told, usual = (flat(settings.model_dump(mode="json")) for settings in (loaded, Config()))
+    parameters = {name: told[key] for key, name in PARAMETERS.items() if key in set_there and told[key] is not None}
     if "seeds" in set_there:
         parameters["seed"] = loaded.seeds[0]
-    defaults = Config()
-    rest = {
-        key: now
-        for stage in STAGES
-        for name, now in getattr(loaded, stage).model_dump(mode="json").items()
-        if (key := f"{stage}.{name}") not in PARAMETERS
-        and key not in LOCAL
-        and now != getattr(defaults, stage).model_dump(mode="json")[name]
-    }
-    return {name: value for name, value in parameters.items() if value is not None}, rest
-
-
-def _at(settings: Config, key: str) -> Any:
-    value: Any = settings
-    for name in key.split("."):
-        value = getattr(value, name)
-    return value
+    elsewhere = LOCAL | PARAMETERS.keys()
+    stages = (key for key in told if key.partition(".")[0] in STAGES)
+    return parameters, {key: told[key] for key in stages if told[key] != usual[key] and key not in elsewhere}
 
 
 def read(text: str) -> dict[str, Any]:

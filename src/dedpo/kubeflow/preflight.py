@@ -26,7 +26,6 @@ from dedpo.label.probe import annotation
 SECONDS: Final = 9.0
 # A real answer takes a thinking model some tens of seconds.
 QUESTION_SECONDS: Final = probe.SECONDS + SECONDS
-COMMIT: Final = "commit"
 ASKED_OF_ORACLE: Final = frozenset({"human_oracle", "adherence"})
 
 
@@ -77,18 +76,18 @@ def check(asked: Request) -> Plan:
     """
     config, pool, findings = offline.settle(asked, in_image=True)
     findings += _hub(asked.base)
-    kind, commit, found = _source(asked)
+    kind, found = source_checks.written(asked.source, asked.prompts)
     findings += found
-    findings += _together(_remote_checks(asked, config, kind), SECONDS)
+    if kind == "world" or (kind and Path(asked.source).is_dir()):
+        findings.append(Finding("source", "ok", f"{excerpt(asked.source)} ({kind})"))
+    commits: list[str] = []
+    findings += _together(_remote_checks(asked, config, kind, commits), SECONDS)
     # Nothing is paid for a run that is refused anyway.
     if config is not None and not any(f.state == "missing" for f in findings):
         # One after the other: both clients import libraries that they share while they work, and two threads that do
         # so at once see modules that are half there.
         for what, question in _questions(asked, config).items():
             findings += _together({what: question}, QUESTION_SECONDS)
-    # The commit is what the revision's lookup, one of them, has found.
-    commit = next((f.detail for f in findings if f.what == COMMIT), commit)
-    findings = [f for f in findings if f.what != COMMIT]
     show(findings)
     offline.refuse(findings)
     assert config is not None
@@ -102,7 +101,7 @@ def check(asked: Request) -> Plan:
     return Plan(
         sections={stage: getattr(config, stage).model_dump_json() for stage in STAGES},
         origin=kind,
-        commit=commit,
+        commit=commits[0] if commits else asked.revision,
         arms=list(config.arms),
         max_pixels=config.data.max_pixels,
         labelling=asked.labelling,
@@ -147,27 +146,17 @@ def _hub(base: str) -> Iterator[Finding]:
         yield Finding("base", "note", f"{base} from the hub; $HF_TOKEN is not set (gated models refuse without)")
 
 
-def _source(asked: Request) -> tuple[source_checks.Origin | None, str, list[Finding]]:
-    findings, source = [], asked.source
-    if problem := source_checks.prompts_problem(source, asked.prompts):
-        findings.append(Finding("prompts", "missing", problem))
-    try:
-        kind = source_checks.origin(source)
-    except UserError as error:
-        return None, asked.revision, [*findings, Finding("source", "missing", str(error))]
-    if kind == "world" or Path(source).is_dir():
-        findings.append(Finding("source", "ok", f"{excerpt(source)} ({kind})"))
-    return kind, asked.revision, findings
-
-
 Check = Callable[[], Sequence[Finding]]
 
 
-def _remote_checks(asked: Request, config: Config | None, kind: source_checks.Origin | None) -> dict[str, Check]:
+def _remote_checks(
+    asked: Request, config: Config | None, kind: source_checks.Origin | None, commits: list[str]
+) -> dict[str, Check]:
+    """What needs a network; `commits` gets the commit of a source's revision."""
     checks: dict[str, Check] = {}
     source, labels = asked.source, asked.labels
     if kind == "versioned":
-        checks["source"] = lambda: _version(source)
+        checks["source"] = lambda: _version(source, commits)
     elif kind == "folder":
         checks["source"] = lambda: list(source_checks.store("source", source))
     if labels:
@@ -196,9 +185,10 @@ def _oracle(config: Config) -> Iterator[Finding]:
         yield endpoint_checks.oracle(address, ON_KUBEFLOW)
 
 
-def _version(source: str) -> list[Finding]:
+def _version(source: str, commits: list[str]) -> list[Finding]:
     finding, commit = source_checks.version(source)
-    return [finding, Finding(COMMIT, "ok", commit)] if commit else [finding]
+    commits += [commit] if commit else []
+    return [finding]
 
 
 def _questions(asked: Request, config: Config) -> dict[str, Check]:

@@ -53,21 +53,21 @@ def origin(source: str) -> Origin:
         references.parse(source)
         return "versioned"
     if scheme:
-        known = ", ".join(f"{name}://" for name in STORES)
-        raise UserError(f"source: {_shown(source)}: unknown scheme '{excerpt(scheme[1], 30)}'; known are {known}")
+        raise UserError(_no_store("source", source, scheme[1]))
     raise UserError(f"source: '{_shown(source)}': no such folder here; name {FORMS}")
 
 
-def written_problem(source: str) -> str | None:
-    """What is wrong with how a source is written."""
+def written(source: str, prompts: str) -> tuple[Origin | None, list[Finding]]:
+    """What kind of source is named, None if none, and what is wrong with how it and the prompts' file are written."""
+    problem = _prompts_problem(source, prompts)
+    findings = [Finding("prompts", "missing", problem)] if problem else []
     try:
-        origin(source)
+        return origin(source), findings
     except UserError as error:
-        return str(error)
-    return None
+        return None, [*findings, Finding("source", "missing", str(error))]
 
 
-def prompts_problem(source: str, prompts: str) -> str | None:
+def _prompts_problem(source: str, prompts: str) -> str | None:
     """What is wrong with the prompts' file, as far as it can be told without fetching the source."""
     if not prompts or Path(prompts).is_absolute() or ".." in Path(prompts).parts or "://" in prompts:
         return f"prompts: '{excerpt(prompts)}': name a text file inside the source, such as prompts.txt"
@@ -132,12 +132,16 @@ def labels(uri: str) -> Iterator[Finding]:
     if scheme and scheme[1].lower() in STORES:
         yield from store("labels", uri)
     elif scheme:
-        known = ", ".join(f"{name}://" for name in STORES)
-        yield Finding("labels", "missing", f"labels: {_shown(uri)}: unknown scheme '{scheme[1]}'; known are {known}")
+        yield Finding("labels", "missing", _no_store("labels", uri, scheme[1]))
     elif not (Path(uri) / "labels.parquet").is_file():
         yield Finding("labels", "missing", f"labels: '{_shown(uri)}': no labels.parquet there; name a labels folder")
     else:
         yield Finding("labels", "ok", f"{_shown(uri)} is there")
+
+
+def _no_store(what: str, uri: str, scheme: str) -> str:
+    known = ", ".join(f"{name}://" for name in STORES)
+    return f"{what}: {_shown(uri)}: unknown scheme '{excerpt(scheme, 30)}'; known are {known}"
 
 
 def _shown(text: str) -> str:
