@@ -34,13 +34,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dedpo.progress import progress
 from dedpo.rng import generator
 from dedpo.stats.intervals import Z95
 from dedpo.stats.logistic import Fit, fit, hessian, sigmoid
 from dedpo.stats.power import best_power, effective_labels, moments
 from dedpo.stats.probe import cross_fitted
 from dedpo.targets.arms import table
+from dedpo.terminal import progress
 
 Floats = NDArray[np.float64]
 

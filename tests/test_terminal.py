@@ -1,66 +1,46 @@
-"""What is printed as a table keeps its brackets and its lines: commands are copied from it."""
+"""Progress where there is no terminal: a line now and then, with what is left."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import io
 
 import pytest
+from rich.console import Console
 
-from dedpo.asking.endpoint_checks import Finding
-from dedpo.cli import machine, settings
-from dedpo.contract.config import load
-
-NAME = "[x]/[bold]y[/bold]:dog:[/z]"
+from dedpo import terminal as module
+from dedpo.terminal import progress
 
 
-@pytest.fixture(autouse=True)
-def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "40")
-
-
-def test_the_doctor_s_commands_are_whole(capsys: pytest.CaptureFixture[str]) -> None:
-    command = "pip install 'dedpo[train]' 'dedpo[label]' 'dedpo[judge]' 'dedpo[report]' 'dedpo[pipeline]'"
-    machine.show([Finding("extra 'train'", "missing", command), Finding(NAME, "note", NAME)])
-    out = capsys.readouterr().out
-    assert command in out
-    assert out.count(NAME) == 2
-    assert "missing" in out
-
-
-def test_settings_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    settings.show(load(None, [f"label.model='{NAME}'", "train.lora={modules: [to_q, to_k]}"]))
-    out = capsys.readouterr().out
-    assert NAME in out
-    assert "['to_q', 'to_k']" in out
-
-
-@pytest.mark.parametrize(
-    ("text", "item", "expected"),
-    [
-        ("train:\n  lora: null # none\n  steps: 3 # few\n", "train.lora.rank=8", {"rank": 8}),
-        ("train:\n  steps: 3 # few\n", "train.lora={rank: 8}", {"rank": 8}),
-        ("train: {steps: 3} # few\n", "train.lora.rank=8", {"rank": 8}),
-        ("train:\n  # few\n", "train.lora.rank=8", {"rank": 8}),
-        ("# few\n", "train.lora.rank=8", {"rank": 8}),
-    ],
-)
-def test_a_key_is_written_into_a_section_that_is_not_there_yet(
-    text: str, item: str, expected: dict[str, int], tmp_path: Path
+def test_lines_count_units_and_say_what_is_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "params.yaml"
-    path.write_text(text, encoding="utf-8")
-    before = load(path)
-    settings.write(path, [item])
-    after = load(path)
-    assert after.train.lora is not None
-    assert after.train.lora.model_dump(exclude_unset=True) == expected
-    assert after.train.steps == before.train.steps
-    assert "# few" in path.read_text(encoding="utf-8")
+    monkeypatch.setattr(module, "LINE_SECONDS", 0.0)
+    with progress("labelling", 3) as advance:
+        for _ in range(3):
+            advance("ok")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(",")[0] for line in lines] == ["labelling: 1/3", "labelling: 2/3", "labelling: 3/3"]
+    assert lines[-1].endswith("about 0 s left ok")
 
 
-@pytest.mark.parametrize("value", ["2026-11-01", "no", "010", "1e-7", "null", "[x]", "a: b", "é"])
-def test_a_text_that_looks_like_something_else_survives_being_written(value: str, tmp_path: Path) -> None:
-    path = tmp_path / "params.yaml"
-    path.write_text("label: {model: x}\n", encoding="utf-8")
-    settings.write(path, [f"label.model='{value}'"])
-    assert load(path).label.model == value
+def test_a_quick_loop_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("labelling", 3) as advance:
+        advance("")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_resumed_run_counts_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LINE_SECONDS", 0.0)
+    with progress("training", 10, done=8) as advance:
+        advance("")
+    assert capsys.readouterr().err.startswith("training: 9/10, about")
+
+
+def test_a_bar_shows_a_name_with_its_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(module, "Console", lambda **_: Console(file=written, force_terminal=True, width=200))
+    monkeypatch.setattr(module.sys.stderr, "isatty", lambda: True, raising=False)
+    with progress("judging with [x]", 1) as advance:
+        advance("[loss] 1")
+    assert "judging with [x]" in written.getvalue()
+    assert "[loss] 1" in written.getvalue()

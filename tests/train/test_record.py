@@ -101,7 +101,7 @@ def test_the_speed_is_that_of_the_recent_steps(
 def test_progress_shows_loss_rate_and_speed(
     tmp_path: Path, opened: list[_Trackers], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("dedpo.progress.LINE_SECONDS", 0.0)
+    monkeypatch.setattr("dedpo.terminal.LINE_SECONDS", 0.0)
     with record.recording(tmp_path, CONFIG, "dedpo-0", {}, 0) as account:
         account.step(_row(0))
     line = capsys.readouterr().err

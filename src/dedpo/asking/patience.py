@@ -26,7 +26,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final, TypeVar
 
 from dedpo.errors import UserError
-from dedpo.progress import note
+from dedpo.terminal import note
 
 FIRST_PAUSE: Final = 0.5  # seconds; doubled at every refusal, halved at every answer
 LONGEST_PAUSE: Final = 30.0

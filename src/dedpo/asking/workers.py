@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from dedpo.asking.answers import Answer, Store
 from dedpo.asking.failures import Tally
-from dedpo.progress import Advance
+from dedpo.terminal import Advance
 
 Q = TypeVar("Q")
 A = TypeVar("A", bound=Answer)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dedpo.contract.sections import DataConfig
 from dedpo.data.imported import Twosome
 from dedpo.errors import UserError
-from dedpo.progress import progress
+from dedpo.terminal import progress
 from dedpo.vision import covariates, images
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from dedpo.judge.endpoint import API_VERSION, api_key, base_url
 from dedpo.judge.protocol import Page, Unusable, body, code, look_into_200, part
 from dedpo.judge.refusals import Refusal
 from dedpo.judge.templates import Question
-from dedpo.progress import note
+from dedpo.terminal import note
 
 FIRST_PAUSE: Final = 1.0  # seconds
 # What google-genai raises where a body is not the protocol's, or JSON too deep for it.

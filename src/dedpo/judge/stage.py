@@ -20,7 +20,7 @@ from dedpo.judge.reading import read_cells, read_pictures, read_prompts
 from dedpo.judge.templates import NAME, SCHEMA, SYSTEM, Question, parts
 from dedpo.outputs import freshness
 from dedpo.outputs.manifest import note_run, output_folder, write_json, write_text
-from dedpo.progress import note_kept, progress
+from dedpo.terminal import note_kept, progress
 
 if TYPE_CHECKING:
     from dedpo.judge.client import Client

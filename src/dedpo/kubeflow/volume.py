@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ from dedpo.contract import records
 from dedpo.errors import UserError
 from dedpo.outputs import locks
 from dedpo.outputs.manifest import MANIFEST, write_json
+from dedpo.terminal import note
 
 WORK: Final = "work"
 RUNS: Final = "dedpo-runs"
@@ -98,7 +98,7 @@ def finished(out: Path, facts: str) -> dict[str, Any] | None:
     if not (out / MANIFEST).is_file():
         return None
     found = records.read(out / facts, f"delete {out} to run it again")
-    print(f"{out}: finished by an earlier try, and taken over", file=sys.stderr, flush=True)  # noqa: T201
+    note(f"{out}: finished by an earlier try, and taken over")
     return found
 
 
@@ -212,4 +212,4 @@ def _last_change(folder: Path) -> float:
 
 
 def _warn(line: str) -> None:
-    print(f"warning: {line}", file=sys.stderr, flush=True)  # noqa: T201
+    note(f"warning: {line}")

@@ -18,7 +18,7 @@ from typing import Final
 
 from dedpo.asking.endpoints import unproxied
 from dedpo.errors import UserError, excerpt
-from dedpo.progress import note
+from dedpo.terminal import note
 
 HOST: Final = "127.0.0.1"
 POLL_SECONDS: Final = 0.5

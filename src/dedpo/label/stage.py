@@ -25,7 +25,7 @@ from dedpo.label.looking import blindness
 from dedpo.label.table import ORDERS, effort, failures, labels, summary
 from dedpo.label.templates import Message, Template, messages, template
 from dedpo.outputs.manifest import note_run, output_folder, read_manifest, write_json
-from dedpo.progress import note, note_kept, progress
+from dedpo.terminal import note, note_kept, progress
 from dedpo.vision.images import data_url
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from dedpo.lineage import references
 from dedpo.outputs import locks, ownership
 from dedpo.outputs.manifest import write_json
 from dedpo.outputs.ownership import REQUEST
-from dedpo.progress import progress
+from dedpo.terminal import progress
 
 if TYPE_CHECKING:
     from dedpo.lineage.versions import Source, Version

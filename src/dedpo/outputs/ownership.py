@@ -15,7 +15,7 @@ from dedpo import disk
 from dedpo.errors import UserError, excerpt
 from dedpo.outputs.hashes import MANIFEST, RUN
 from dedpo.outputs.origin import read_json
-from dedpo.progress import note
+from dedpo.terminal import note
 
 REQUEST: Final = ".request.json"
 # What file managers and network file systems leave in any folder.

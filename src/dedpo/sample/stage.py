@@ -14,8 +14,8 @@ from dedpo.contract.sections import SampleConfig
 from dedpo.errors import UserError
 from dedpo.outputs import origin
 from dedpo.outputs.manifest import MANIFEST, input_hashes, note_run, output_folder, write_json
-from dedpo.progress import Advance, note, note_kept, progress
 from dedpo.sample import shard_files
+from dedpo.terminal import Advance, note, note_kept, progress
 from dedpo.vision.memory import memory_errors
 
 if TYPE_CHECKING:

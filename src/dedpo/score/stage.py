@@ -21,10 +21,10 @@ from dedpo.contract.sections import Metric, ScoreConfig
 from dedpo.errors import UserError, excerpt
 from dedpo.outputs import freshness, origin
 from dedpo.outputs.manifest import input_hashes, note_run, output_folder, write_json
-from dedpo.progress import Advance, note_kept, progress
 from dedpo.score import plan
 from dedpo.score.answers import Key, Score, opened, shown_samples
 from dedpo.score.plan import Model
+from dedpo.terminal import Advance, note_kept, progress
 from dedpo.vision.images import data_url, decode
 from dedpo.vision.memory import memory_errors
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from dedpo.contract import tables
 from dedpo.errors import UserError, excerpt
 from dedpo.outputs.manifest import file_hashes
-from dedpo.progress import Advance, progress
+from dedpo.terminal import Advance, progress
 from dedpo.train import cache_entry
 from dedpo.train.backbone import Conditioning
 from dedpo.train.cache_entry import Entry, Index

@@ -19,7 +19,7 @@ from dedpo.errors import UserError
 from dedpo.outputs import ownership
 from dedpo.outputs.origin import hub_commits, read_json
 from dedpo.outputs.ownership import REQUEST
-from dedpo.progress import note
+from dedpo.terminal import note
 from dedpo.train import checkpoint
 from dedpo.train.record import METRICS
 from dedpo.train.trackers import IDS

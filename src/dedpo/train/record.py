@@ -15,7 +15,7 @@ from typing import Any, Final, TextIO
 from dedpo import disk
 from dedpo.contract.sections import TrainConfig
 from dedpo.errors import UserError
-from dedpo.progress import Advance, progress
+from dedpo.terminal import Advance, progress
 
 METRICS: Final = "metrics.jsonl"
 # Steps over which the speed is taken.

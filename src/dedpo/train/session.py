@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from dedpo.errors import UserError
-from dedpo.progress import note
+from dedpo.terminal import note
 from dedpo.train import checkpoint, diagnostics, launch
 from dedpo.train.early import Watch, remedy
 from dedpo.train.loop import Trainer

@@ -15,7 +15,7 @@ from dedpo.errors import UserError
 from dedpo.outputs import origin
 from dedpo.outputs.manifest import output_folder
 from dedpo.outputs.ownership import partial_of
-from dedpo.progress import note
+from dedpo.terminal import note
 from dedpo.train import launch
 from dedpo.vision.memory import memory_errors
 

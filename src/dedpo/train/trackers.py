@@ -24,7 +24,7 @@ from accelerate.tracking import (
 from dedpo import redact
 from dedpo.errors import UserError, excerpt
 from dedpo.outputs.manifest import write_json
-from dedpo.progress import note
+from dedpo.terminal import note
 
 PROJECT: Final = "dedpo"
 # The services' names for this run, so that a resumed one goes on with it; removed when the run is finished.

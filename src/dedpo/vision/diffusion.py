@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from dedpo.contract import model_names
 from dedpo.errors import UserError
-from dedpo.progress import note
+from dedpo.terminal import note
 from dedpo.vision import adapter_files, model_files
 from dedpo.vision.model_files import TOKENIZERS
 

@@ -18,7 +18,7 @@ from diffusers.training_utils import EMAModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from dedpo.outputs.manifest import output_folder
-from dedpo.progress import progress
+from dedpo.terminal import progress
 from dedpo.world.prompts import every_prompt, prompts_of
 from dedpo.world.render import SIZE, render
 

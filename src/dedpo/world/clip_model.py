@@ -17,7 +17,7 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPToken
 from transformers.utils import logging as transformers_logging
 
 from dedpo.outputs.manifest import output_folder
-from dedpo.progress import progress
+from dedpo.terminal import progress
 from dedpo.world.base_model import MAX_TOKENS, make_tokenizer, update
 from dedpo.world.prompts import Prompt, prompts_of
 from dedpo.world.render import SIZE, render

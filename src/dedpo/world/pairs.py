@@ -11,7 +11,7 @@ from PIL import Image
 
 from dedpo.contract.sections import WorldConfig
 from dedpo.outputs.manifest import output_folder
-from dedpo.progress import progress
+from dedpo.terminal import progress
 from dedpo.vision.images import encode_png
 from dedpo.world.oracle import human_preferences
 from dedpo.world.prompts import prompts_of

@@ -18,8 +18,8 @@ from dedpo.data.importing.importer import CheckedImage, Found, Looked, Pair, Ref
 from dedpo.data.importing.rows import Picture, Row
 from dedpo.data.layouts.source import Source
 from dedpo.errors import UserError
-from dedpo.progress import progress
 from dedpo.tabular.rejected import SetAside
+from dedpo.terminal import progress
 from dedpo.vision import images
 
 # Rows whose images may be in memory at a time.

@@ -9,7 +9,7 @@ from typing import Any, Final
 from dedpo import disk
 from dedpo.errors import UserError
 from dedpo.outputs.manifest import MANIFEST, read_manifest
-from dedpo.progress import progress
+from dedpo.terminal import progress
 
 RATINGS: Final = "ratings.parquet"
 OTHERS: Final = ("set_aside.csv", "summary.json")

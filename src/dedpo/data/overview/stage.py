@@ -16,7 +16,7 @@ from dedpo.data.overview.numbers import Look, Pairs, Ratings
 from dedpo.data.overview.page import Sample
 from dedpo.errors import UserError
 from dedpo.outputs.manifest import output_folder, write_json, write_text
-from dedpo.progress import progress
+from dedpo.terminal import progress
 from dedpo.vision import images
 
 # Shards are opened until so many pairs have been looked at: reading all images takes minutes and says no more.
