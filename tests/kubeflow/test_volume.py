@@ -50,7 +50,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from dedpo.errors import UserError
-from dedpo.ops import component
+from dedpo.kubeflow import component
 with component.durable(sys.argv[1], {"stage": "train", "seed": 0}) as out:
     partial = out.with_name(out.name + ".partial")
     partial.mkdir(exist_ok=True)
@@ -81,7 +81,7 @@ def test_a_killed_pods_work_is_taken_up_by_the_next(volume: Path, tmp_path: Path
 EVICTED = """
 import sys
 from dedpo.errors import UserError
-from dedpo.ops import component
+from dedpo.kubeflow import component
 with component.durable(sys.argv[1], {"stage": "train", "seed": 0}) as out:
     out.with_name("half").write_text("")
     print("working", flush=True)
@@ -140,7 +140,7 @@ def test_half_an_artefact_of_a_killed_copy_is_replaced(volume: Path, tmp_path: P
 REMOVING = """
 import shutil, sys
 from pathlib import Path
-from dedpo.ops import volume
+from dedpo.kubeflow import volume
 with volume._owned(Path(sys.argv[1])) as mine:
     print(mine, flush=True)
     sys.stdin.readline()
