@@ -282,7 +282,7 @@ def test_a_bucket_is_looked_at_where_driver_and_credentials_are(monkeypatch: pyt
     pytest.importorskip("s3fs", reason="the S3 driver is an extra")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE"):
         monkeypatch.delenv(name, raising=False)
-    (unseen,) = source_checks.store("source", "s3://pairs/v1")
+    unseen = source_checks.store("source", "s3://pairs/v1")
     assert (unseen.state, "none of $AWS_ACCESS_KEY_ID" in unseen.detail) == ("note", True)
     running = server(ip_address="127.0.0.1", port=0, verbose=False)
     running.start()
@@ -298,8 +298,8 @@ def test_a_bucket_is_looked_at_where_driver_and_credentials_are(monkeypatch: pyt
             "s3.put_object(Bucket='pairs', Key='v1/pairs.csv', Body=b'x')"
         )
         subprocess.run([sys.executable, "-c", script], check=True, env=os.environ)
-        assert [f.state for f in source_checks.store("source", "s3://pairs/v1")] == ["ok"]
-        (missing,) = source_checks.store("source", "s3://pairs/v2")
+        assert source_checks.store("source", "s3://pairs/v1").state == "ok"
+        missing = source_checks.store("source", "s3://pairs/v2")
         assert (missing.state, missing.detail) == (
             "missing",
             "s3://pairs/v2: nothing lies there; check bucket and path",
@@ -316,7 +316,7 @@ def test_a_base_that_may_be_in_another_image_is_a_note(
 
 
 def test_stores_without_a_driver_are_a_note() -> None:
-    (found,) = source_checks.store("source", "minio://bucket/pairs")
+    found = source_checks.store("source", "minio://bucket/pairs")
     assert found.state == "note"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -14,7 +14,8 @@ from dedpo.asking import endpoint_checks, probe
 from dedpo.asking.endpoint_checks import ON_KUBEFLOW, Finding
 from dedpo.contract import model_names
 from dedpo.contract.config import Config
-from dedpo.errors import UserError, excerpt
+from dedpo.contract.sections import ScoreConfig
+from dedpo.errors import excerpt
 from dedpo.judge.probe import judgement
 from dedpo.kubeflow import gpus as shares
 from dedpo.kubeflow import offline, source_checks
@@ -75,7 +76,7 @@ def check(asked: Request) -> Plan:
         UserError: names everything that is wrong, not only the first thing.
     """
     config, pool, findings = offline.settle(asked, in_image=True)
-    findings += _hub(asked.base)
+    findings.append(endpoint_checks.found("base", lambda: _hub(asked.base)))
     kind, found = source_checks.written(asked.source, asked.prompts)
     findings += found
     if kind == "world" or (kind and Path(asked.source).is_dir()):
@@ -128,25 +129,18 @@ def show(findings: Sequence[Finding]) -> None:
         print(f"{finding.state:<8}{finding.what:<{width}}  {redact.text(finding.detail)}", flush=True)  # noqa: T201
 
 
-def _hub(base: str) -> Iterator[Finding]:
+def _hub(base: str) -> tuple[bool, str]:
     if Path(base).exists():
-        yield Finding("base", "ok", base)
-        return
+        return True, base
     if base.startswith("/"):
-        yield Finding("base", "note", f"{base}: not in this image; the training image or a volume must have it")
-        return
-    try:
-        model_names.check_name(base, "base")
-    except UserError as error:
-        yield Finding("base", "missing", str(error))
-        return
+        return False, f"{base}: not in this image; the training image or a volume must have it"
+    model_names.check_name(base, "base")
     if os.environ.get("HF_TOKEN"):
-        yield Finding("base", "ok", f"{base} from the hub; $HF_TOKEN is set")
-    else:
-        yield Finding("base", "note", f"{base} from the hub; $HF_TOKEN is not set (gated models refuse without)")
+        return True, f"{base} from the hub; $HF_TOKEN is set"
+    return False, f"{base} from the hub; $HF_TOKEN is not set (gated models refuse without)"
 
 
-Check = Callable[[], Sequence[Finding]]
+Check = Callable[[], Finding]
 
 
 def _remote_checks(
@@ -154,73 +148,60 @@ def _remote_checks(
 ) -> dict[str, Check]:
     """What needs a network; `commits` gets the commit of a source's revision."""
     checks: dict[str, Check] = {}
-    source, labels = asked.source, asked.labels
     if kind == "versioned":
-        checks["source"] = lambda: _version(source, commits)
-    elif kind == "folder":
-        checks["source"] = lambda: list(source_checks.store("source", source))
-    if labels:
-        checks["labels"] = lambda: list(source_checks.labels(labels))
+        checks["source"] = lambda: source_checks.version(asked.source, commits)
+    elif kind == "folder" and not Path(asked.source).is_dir():
+        checks["source"] = lambda: source_checks.store("source", asked.source)
+    if asked.labels:
+        checks["labels"] = lambda: source_checks.labels(asked.labels)
     if config is not None:
-        known = config
+        label, judge, score = config.label, config.judge, config.score
         if asked.labelling == "endpoint":
-            checks["annotator"] = lambda: [endpoint_checks.annotator(known.label, ON_KUBEFLOW)]
+            checks["annotator"] = lambda: endpoint_checks.annotator(label, ON_KUBEFLOW)
         if asked.judge:
-            checks["judge"] = lambda: [endpoint_checks.judge(known.judge, ON_KUBEFLOW)]
-        checks["oracle"] = lambda: list(_oracle(known))
+            checks["judge"] = lambda: endpoint_checks.judge(judge, ON_KUBEFLOW)
+        if ASKED_OF_ORACLE & set(score.metrics):
+            checks["oracle"] = lambda: _oracle(score)
     return checks
 
 
-def _oracle(config: Config) -> Iterator[Finding]:
-    """The scoring endpoint, if a metric asks for it."""
-    asked = sorted(ASKED_OF_ORACLE & set(config.score.metrics))
-    address = config.score.oracle_url or os.environ.get("DEDPO_ORACLE_URL")
-    if asked and not address:
-        told = (
-            f"score.metrics asks for {', '.join(asked)}, which an endpoint measures, and score.oracle_url is not set; "
-            'set it, or other metrics: {"score.metrics": ["clipscore"], "report.metric": "clipscore"}'
-        )
-        yield Finding("oracle", "missing", told)
-    elif asked and address:
-        yield endpoint_checks.oracle(address, ON_KUBEFLOW)
-
-
-def _version(source: str, commits: list[str]) -> list[Finding]:
-    finding, commit = source_checks.version(source)
-    commits += [commit] if commit else []
-    return [finding]
+def _oracle(config: ScoreConfig) -> Finding:
+    if address := config.oracle_url or os.environ.get("DEDPO_ORACLE_URL"):
+        return endpoint_checks.oracle(address, ON_KUBEFLOW)
+    told = (
+        f"score.metrics asks for {', '.join(sorted(ASKED_OF_ORACLE & set(config.metrics)))}, which an endpoint "
+        'measures, and score.oracle_url is not set; set it, or other metrics: {"score.metrics": ["clipscore"], '
+        '"report.metric": "clipscore"}'
+    )
+    return Finding("oracle", "missing", told)
 
 
 def _questions(asked: Request, config: Config) -> dict[str, Check]:
     """What is paid for: a real question to each model that the run will ask."""
     questions: dict[str, Check] = {}
     if asked.labelling == "endpoint":
-        questions["annotator's answer"] = lambda: [annotation(config.label)]
+        questions["annotator's answer"] = lambda: annotation(config.label)
     if asked.judge:
-        questions["judge's answer"] = lambda: [judgement(config.judge)]
+        questions["judge's answer"] = lambda: judgement(config.judge)
     return questions
 
 
 def _together(checks: Mapping[str, Check], seconds: float) -> list[Finding]:
     """Run the checks side by side; one that does not end in time is a finding, too, and is left behind."""
-    results: dict[str, Sequence[Finding]] = {}
+    late = f"no answer in {seconds:.0f} s; check address, network and egress"
+    results = {name: Finding(name, "missing", f"{name}: {late}") for name in checks}
 
     def work(name: str, ask: Check) -> None:
         try:
             results[name] = ask()
         except Exception as error:  # A thread's exception would read as silence.
-            results[name] = [Finding(name, "missing", f"{name}: {type(error).__name__}: {excerpt(str(error))}")]
+            results[name] = Finding(name, "missing", f"{name}: {type(error).__name__}: {excerpt(str(error))}")
 
     # Daemons: a name server that keeps silent must not keep the task alive.
-    threads = {n: threading.Thread(target=work, args=(n, c), daemon=True) for n, c in checks.items()}
+    threads = [threading.Thread(target=work, args=check, daemon=True) for check in checks.items()]
     deadline = time.monotonic() + seconds
-    for thread in threads.values():
+    for thread in threads:
         thread.start()
-    for thread in threads.values():
+    for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    late = Finding("", "missing", f"no answer in {seconds:.0f} s; check address, network and egress")
-    return [
-        found
-        for name in checks
-        for found in results.get(name, [late._replace(what=name, detail=f"{name}: {late.detail}")])
-    ]
+    return list(results.values())

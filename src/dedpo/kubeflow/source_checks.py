@@ -6,13 +6,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib import util
 from pathlib import Path
 from typing import Final, Literal
 
 from dedpo import redact
-from dedpo.asking.endpoint_checks import Finding
+from dedpo.asking.endpoint_checks import Finding, found
 from dedpo.errors import UserError, excerpt
 from dedpo.kubeflow import source as sources
 from dedpo.lineage import references
@@ -82,61 +81,60 @@ def _prompts_problem(source: str, prompts: str) -> str | None:
     return None
 
 
-def version(source: str) -> tuple[Finding, str]:
-    """Whether the revision of REPO@REVISION:PATH exists, and its commit ('' if it cannot be told)."""
-    try:
+def version(source: str, commits: list[str]) -> Finding:
+    """Whether the revision of REPO@REVISION:PATH exists; its commit, if it can be told, joins `commits`."""
+
+    def look() -> tuple[bool, str]:
         asked = references.parse(source)
         commit = references.commit_of(asked.repo, asked.revision)
-    except UserError as error:
-        return Finding("source", "missing", str(error)), ""
-    if commit is None:
-        detail = f"{asked}: an abbreviated commit cannot be looked up from afar; write all 40 digits, a tag or a branch"
-        return Finding("source", "missing", detail), ""
-    return Finding("source", "ok", f"{asked} is commit {commit[:12]}"), commit
+        if commit is None:
+            raise UserError(
+                f"{asked}: an abbreviated commit cannot be looked up from afar; write all 40 digits, a tag or a branch"
+            )
+        commits.append(commit)
+        return True, f"{asked} is commit {commit[:12]}"
+
+    return found("source", look)
 
 
-def store(what: str, uri: str) -> Iterator[Finding]:
+def store(what: str, uri: str) -> Finding:
     """Whether something lies at an object store's URI, if driver and credentials are here; else a note."""
-    scheme = _SCHEME.match(uri)
-    if scheme is None:
-        return
-    module, credentials = STORES.get(scheme[1].lower(), (None, ()))
+    return found(what, lambda: _listed(uri))
+
+
+def _listed(uri: str) -> tuple[bool, str]:
+    scheme = uri.partition("://")[0]
+    module, credentials = STORES.get(scheme.lower(), (None, ()))
+    shown = _shown(uri)
     if module is None or util.find_spec(module) is None or util.find_spec("fsspec") is None:
-        yield Finding(what, "note", f"{_shown(uri)}: not looked at (no driver for {scheme[1]}:// in this image)")
-        return
+        return False, f"{shown}: not looked at (no driver for {scheme}:// in this image)"
     if not any(os.environ.get(name) for name in credentials):
-        yield Finding(what, "note", f"{_shown(uri)}: not looked at (none of ${', $'.join(credentials)} is set here)")
-        return
-    yield _listed(what, uri)
-
-
-def _listed(what: str, uri: str) -> Finding:
+        return False, f"{shown}: not looked at (none of ${', $'.join(credentials)} is set here)"
     # In a child, which can be ended: drivers retry for minutes where a host does not answer.
     try:
         done = subprocess.run(  # noqa: S603
             [sys.executable, "-c", _LISTING, uri], capture_output=True, text=True, timeout=SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        return Finding(what, "missing", f"{_shown(uri)}: no answer in {SECONDS:.0f} s; check endpoint and egress")
+        raise UserError(f"{shown}: no answer in {SECONDS:.0f} s; check endpoint and egress") from None
     if done.returncode:
         reason = excerpt((done.stderr.strip().splitlines() or ["no message"])[-1], 200)
-        return Finding(what, "missing", f"{_shown(uri)}: {reason}; check bucket and credentials")
+        raise UserError(f"{shown}: {reason}; check bucket and credentials")
     if "there" not in done.stdout:
-        return Finding(what, "missing", f"{_shown(uri)}: nothing lies there; check bucket and path")
-    return Finding(what, "ok", f"{_shown(uri)} is there")
+        raise UserError(f"{shown}: nothing lies there; check bucket and path")
+    return True, f"{shown} is there"
 
 
-def labels(uri: str) -> Iterator[Finding]:
+def labels(uri: str) -> Finding:
     """Labels that are there already: a URI, or a folder here."""
     scheme = _SCHEME.match(uri)
     if scheme and scheme[1].lower() in STORES:
-        yield from store("labels", uri)
-    elif scheme:
-        yield Finding("labels", "missing", _no_store("labels", uri, scheme[1]))
-    elif not (Path(uri) / "labels.parquet").is_file():
-        yield Finding("labels", "missing", f"labels: '{_shown(uri)}': no labels.parquet there; name a labels folder")
-    else:
-        yield Finding("labels", "ok", f"{_shown(uri)} is there")
+        return store("labels", uri)
+    if scheme:
+        return Finding("labels", "missing", _no_store("labels", uri, scheme[1]))
+    if not (Path(uri) / "labels.parquet").is_file():
+        return Finding("labels", "missing", f"labels: '{_shown(uri)}': no labels.parquet there; name a labels folder")
+    return Finding("labels", "ok", f"{_shown(uri)} is there")
 
 
 def _no_store(what: str, uri: str, scheme: str) -> str:
