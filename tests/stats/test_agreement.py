@@ -6,7 +6,6 @@ from sklearn.metrics import cohen_kappa_score
 
 from dedpo.stats.agreement import against_others, agreement, ceiling, choices, confusion, is_reversed, kappa
 from dedpo.stats.calibration import calibration, swap
-from dedpo.stats.multiple import benjamini_hochberg
 from dedpo.stats.weights import weights
 
 
@@ -84,12 +83,6 @@ def test_swap_sees_a_lean_to_the_first():
     found = swap(np.array([0.3, 0.8, 0.4]), np.array([0.5, 0.9, 0.7]))
     assert found.consistency.value == pytest.approx(1 / 3)
     assert found.bias.value == pytest.approx(-0.2)
-
-
-def test_benjamini_hochberg_as_in_the_paper():
-    p = np.array([0.01, 0.04, 0.03, 0.5])
-    assert benjamini_hochberg(p) == pytest.approx([0.04, 0.16 / 3, 0.16 / 3, 0.5])
-    assert benjamini_hochberg(np.empty(0)).size == 0
 
 
 def test_weights_find_the_property_and_cover():

@@ -1,4 +1,4 @@
-"""Several annotators as one: shares against scipy and by hand, what they are worth, and cross-fitting."""
+"""Several annotators as one: shares by hand, what they are worth, and cross-fitting."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.optimize import nnls
 
-from dedpo.stats.combination import combined, nonnegative_least_squares
+from dedpo.stats.combination import combined
 from dedpo.stats.power import best_power, effective_labels, moments
 
 
@@ -25,25 +24,6 @@ def _pairs(n: int, accuracies: list[float], rng: np.random.Generator) -> tuple[n
 def _worth(human: np.ndarray, annotator: np.ndarray) -> float:
     m = moments(human, annotator)
     return effective_labels(m, 500, 2000, best_power(m))
-
-
-@given(st.integers(0, 10_000), st.integers(1, 6))
-def test_least_squares_equal_scipys(seed: int, k: int) -> None:
-    rng = np.random.default_rng(seed)
-    design = rng.normal(size=(30, k)) @ rng.normal(size=(k, k))
-    target = design @ rng.normal(size=k) + rng.normal(size=30)
-    # The ridge as k more rows.
-    ridge = np.sqrt(1e-6 * (design**2).sum() / k) * np.eye(k)
-    theirs, _ = nnls(np.concatenate([design, ridge]), np.append(target, np.zeros(k)))
-    assert nonnegative_least_squares(design, target) == pytest.approx(theirs, abs=1e-6)
-
-
-def test_least_squares_by_hand() -> None:
-    # (1, 0) and (1, 1) reach (1, 0.5) with ½ of each; towards (1, −1) the second must stay at 0.
-    design = np.array([[1.0, 1.0], [0.0, 1.0]])
-    assert nonnegative_least_squares(design, np.array([1.0, 0.5])) == pytest.approx([0.5, 0.5], abs=1e-4)
-    assert nonnegative_least_squares(design, np.array([1.0, -1.0])) == pytest.approx([1.0, 0.0], abs=1e-4)
-    assert nonnegative_least_squares(design, np.array([-1.0, -1.0])) == pytest.approx([0.0, 0.0])
 
 
 def test_shares_by_hand() -> None:

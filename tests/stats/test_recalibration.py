@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import isotonic_regression
 
 from dedpo.stats.calibration import calibration
 from dedpo.stats.logistic import sigmoid
 from dedpo.stats.power import best_power, moments
-from dedpo.stats.recalibration import ISOTONIC_LABELS, isotonic, platt, pool_adjacent_violators, recalibrated
+from dedpo.stats.recalibration import ISOTONIC_LABELS, isotonic, platt, recalibrated
 
 PAIRS = st.lists(st.tuples(st.floats(0, 1), st.sampled_from([0.0, 0.5, 1.0])), min_size=1, max_size=25)
-BLOCKS = st.lists(st.tuples(st.floats(-1, 1), st.floats(0.1, 5)), min_size=1, max_size=8)
 
 
 def _overconfident(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -29,31 +29,13 @@ def _split(n: int, n_labelled: int, rng: np.random.Generator) -> tuple[np.ndarra
     return labelled, rng.integers(0, n // 3, n)
 
 
-def test_pool_adjacent_violators_known_cases() -> None:
-    assert pool_adjacent_violators(np.array([1.0, 3, 2, 4]), np.ones(4)) == pytest.approx([1, 2.5, 2.5, 4])
-    assert pool_adjacent_violators(np.array([3.0, 2, 1]), np.array([1.0, 1, 4])) == pytest.approx([1.5] * 3)
-
-
-@given(BLOCKS)
-def test_pool_adjacent_violators_is_the_min_max_formula(blocks: list[tuple[float, float]]) -> None:
-    """Max over starts a ≤ i of the min over ends b ≥ i of the weighted mean of a … b (Robertson et al. 1988)."""
-    values, weights = (np.array(v) for v in zip(*blocks, strict=True))
-    m = len(values)
-
-    def mean(a: int, b: int) -> float:
-        return float(np.average(values[a : b + 1], weights=weights[a : b + 1]))
-
-    expected = [max(min(mean(a, b) for b in range(i, m)) for a in range(i + 1)) for i in range(m)]
-    assert pool_adjacent_violators(values, weights) == pytest.approx(expected, abs=1e-9)
-
-
 @given(PAIRS)
 def test_the_isotonic_curve_is_that_of_pairs_as_shown_and_mirrored(pairs: list[tuple[float, float]]) -> None:
     annotator, human = (np.array(v) for v in zip(*pairs, strict=True))
     c = np.round(annotator - 0.5, 12)
     both, z = np.append(c, -c), np.append(human, 1 - human)
     _, place, counts = np.unique(both, return_inverse=True, return_counts=True)
-    fitted = pool_adjacent_violators(np.bincount(place, weights=z) / counts, counts.astype(float))
+    fitted = isotonic_regression(np.bincount(place, weights=z) / counts, weights=counts).x
     assert isotonic(annotator, human)(annotator) == pytest.approx(fitted[place][: len(c)], abs=1e-9)
 
 

@@ -14,7 +14,6 @@ from dedpo.rng import generator
 from dedpo.stats import agreement, lift, roc, weights
 from dedpo.stats.calibration import calibration, swap
 from dedpo.stats.intervals import Interval
-from dedpo.stats.multiple import benjamini_hochberg
 from dedpo.vision.covariates import PROPERTIES
 
 CHOICE_NAMES: Final = ("image 0", "a tie", "image 1")
@@ -212,7 +211,9 @@ def _properties(opinions: Opinions, config: BiasConfig, guilty: Facts | None, ga
     rows = [row for where, kept in scopes for row in _weights(opinions, where, kept, gaps)]
     if not rows:
         raise Gap("There are too few prompts with both preferences, or the images of each pair have equal properties.")
-    q = benjamini_hochberg(np.array([r["p"] for r in rows]))
+    from scipy.stats import false_discovery_control  # scipy takes 0.3 s to import
+
+    q = false_discovery_control([r["p"] for r in rows])
     return [r | {"q": float(v), "flagged": bool(v <= config.alpha)} for r, v in zip(rows, q, strict=True)]
 
 

@@ -29,6 +29,7 @@ EXTRAS: Final = {
     "data": "dvc",
     "label": "openai",
     "bias": "evidently",
+    "targets": "scipy",
     "train": "accelerate",
     "sample": "diffusers",
     "score": "httpx",
