@@ -44,7 +44,7 @@ HEAVY = {
     "peft": set(),
     "openai": {"label/client.py"},
     "httpx": {"score/oracle.py"},
-    "matplotlib": {"report/charts.py"},
+    "matplotlib": set(),
     "jinja2": {"report/page.py"},
     "starlette": {"world/server.py"},
     "uvicorn": {"world/serve.py"},

@@ -8,8 +8,7 @@ import pytest
 
 from dedpo.contract.sections import ReportConfig
 from dedpo.outputs.manifest import write_json
-from dedpo.report import charts, page, reading, stage
-from dedpo.report.summary import Estimate
+from dedpo.report import page, reading, stage
 from tests.report import run_folder
 
 
@@ -105,34 +104,9 @@ def test_big_pictures_become_thumbnails_within_a_budget(tmp_path: Path, monkeypa
     assert f"{shown} prompts, picked by hash" in parse(html).text
 
 
-def test_charts_are_deterministic_and_follow_the_pages_colours() -> None:
-    rows = [charts.Row('<b>$x$ & "y"', "#ff0000", Estimate(0.1, 0.05, 0.2, 5, "seeds"), True)] * 2
-    svg = charts.dots(rows, "$metric", 'says "<hi>"', zero=True)
-    assert svg == charts.dots(rows, "$metric", 'says "<hi>"', zero=True)
-    assert "&lt;b&gt;$x$ &amp;" in svg
-    assert "var(--ink)" in svg
-    assert "http" not in svg
-    assert "<style" not in svg
-    assert 'aria-label="says &quot;&lt;hi&gt;&quot;"' in svg
-
-
-def test_a_picture_of_the_bias_escapes_its_texts() -> None:
-    side = charts.Side("#ff0000", [-1.0, 1.0], [0.2, 0.8], [0.1, 0.7], [0.3, 0.9])
-    svg = charts.choices([side, side], "<b>sharp</b>" * 9, 2, 'says "<hi>"')
-    assert "<b>" not in svg
-    assert "&lt;b&gt;" in svg
-    assert 'aria-label="says &quot;&lt;hi&gt;&quot;"' in svg
-
-
 @pytest.mark.parametrize(("dollars", "text"), [(None, "–"), (0, "$0.00"), (0.00825, "$0.0083"), (1234.5, "$1,234.50")])
 def test_money(dollars: float | None, text: str) -> None:
     assert page.money(dollars) == text
-
-
-def test_charts_stand_missing_intervals_and_single_points() -> None:
-    nan = float("nan")
-    assert "<svg" in charts.dots([charts.Row("a", "#ff0000", Estimate(1, nan, nan, 1, "prompts"), False)], "m", "d")
-    assert "<svg" in charts.curves([charts.Curve("a", "#ff0000", [5.0], [1.0], False)], "d")
 
 
 @pytest.mark.parametrize(

@@ -23,11 +23,10 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from evidently import Report
     from evidently.core.metric_types import SingleValueCalculation, SingleValueMetric
-    from evidently.legacy.renderers.html_widgets import CounterData, WidgetSize, counter, plotly_figure
+    from evidently.legacy.renderers.html_widgets import CounterData, WidgetSize, counter
     from evidently.sdk.models import PanelMetric
     from evidently.sdk.panels import counter_panel, line_plot_panel
     from evidently.ui.workspace import Workspace
-    from plotly import graph_objs
 
 from dedpo import disk, redact
 from dedpo.bias import workspace_files
@@ -102,13 +101,6 @@ class _AnnotatorAgreement(_Reading[AnnotatorAgreement]):
     def read(self, pairs: pd.DataFrame) -> float:
         return float((pairs["human"] == pairs["annotator"]).mean())
 
-    def calculate(self, context: Any, current_data: Any, reference_data: Any) -> Any:
-        result = super().calculate(context, current_data, reference_data)
-        words = {c.removeprefix("word: "): c for c in current_data.as_dataframe().columns if c.startswith("word: ")}
-        if words:
-            result.widget.append(_word_chart(current_data.as_dataframe(), words))
-        return result
-
 
 class _AnnotatorKappa(_Reading[AnnotatorKappa]):
     title = "Cohen's κ"
@@ -158,7 +150,7 @@ class Run(NamedTuple):
 def write(opinions: Opinions, facts: Facts, page: Path) -> Run | None:
     """Write the page; where no pair has both preferences it says so, and there is no run."""
     words = [w["word"] for w in facts["words"] if w["flagged"] and w["lift"] > 0]
-    pairs = _table(opinions, facts, words)
+    pairs = _table(opinions, words)
     if pairs.empty:
         write_text(page, _EMPTY)
         return None
@@ -183,8 +175,8 @@ def _steady(html: str) -> str:
     return html
 
 
-def _table(opinions: Opinions, facts: Facts, words: list[str]) -> pd.DataFrame:
-    """A row a compared pair, without any text: choices (0, ½, 1), twosomes of raters, orders, and tested words."""
+def _table(opinions: Opinions, words: list[str]) -> pd.DataFrame:
+    """A row a compared pair, without any text: choices (0, ½, 1), twosomes of raters, orders, and words."""
     kept = opinions.is_compared
     raters = opinions.votes.sum(axis=1)
     known = ~np.isnan(opinions.p_order_01) & ~np.isnan(opinions.p_order_10)
@@ -197,26 +189,12 @@ def _table(opinions: Opinions, facts: Facts, words: list[str]) -> pd.DataFrame:
         "same_in_both_orders": np.where(known, first == second, np.nan)[kept],
         "order_change": (opinions.p_order_01 - opinions.p_order_10)[kept],
     }
-    tested = [w["word"] for w in facts["words"][:20]] + words
-    columns |= {f"word: {w}": has_word(opinions, w)[kept] for w in tested}
+    columns |= {f"word: {w}": has_word(opinions, w)[kept] for w in words}
     return pd.DataFrame(columns)
 
 
 def _choice(preferences: Floats) -> Floats:
     return choices(preferences) / 2
-
-
-def _word_chart(pairs: pd.DataFrame, words: dict[str, str]) -> Any:
-    alike = pairs["human"] == pairs["annotator"]
-    shares = sorted((float(alike[pairs[column]].mean()), word) for word, column in words.items())
-    figure = graph_objs.Figure(
-        graph_objs.Bar(x=[s for s, _ in shares], y=[w for _, w in shares], orientation="h", marker_color="#2f7fd1")
-    )
-    figure.add_vline(x=float(alike.mean()), line_dash="dash", line_color="#666b73")
-    figure.update_xaxes(range=[0, 1], tickformat=".0%", title="agreement; dashed: all pairs")
-    figure.update_yaxes(autorange="reversed", type="category")
-    figure.update_layout(margin={"l": 10, "r": 10, "t": 10, "b": 10}, height=120 + 22 * len(shares))
-    return plotly_figure(title="Agreement by word of the prompt", figure=figure, size=WidgetSize.FULL)
 
 
 def add(run: Run, workspace: Path) -> list[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any, Final
 
-from dedpo.bias import answer, charts
+from dedpo import charts
+from dedpo.bias import answer
 from dedpo.vision.covariates import COMPARATIVES
 
 Facts = dict[str, Any]
@@ -51,34 +53,54 @@ def _scopes(facts: Facts) -> list[list[Facts]]:
 def _charts(facts: Facts) -> dict[str, list[str]]:
     """SVGs by name: 'picture', 'words', 'calibration'; empty where there is nothing to draw."""
     found: dict[str, list[str]] = {"picture": [], "words": [], "calibration": []}
-    if facts["picture"]:
-        panels = facts["picture"]["panels"]
-        more, less = COMPARATIVES[facts["picture"]["property"]]
-        names = (f"image 1 is {less}", more)
-        span = 1.15 * max(abs(b["x"]) for p in panels for b in p["bins"])
-        found["picture"] = [charts.panel(p, names, max(span, 0.1)) for p in panels]
+    if picture := facts["picture"]:
+        more, less = COMPARATIVES[picture["property"]]
+        span = max(0.1, 1.15 * max(abs(b["x"]) for panel in picture["panels"] for b in panel["bins"]))
+        found["picture"] = [_panel(panel, f"← image 1 is {less} · {more} →", span) for panel in picture["panels"]]
     if facts["words"]:
         found["words"] = [_word_chart(facts)]
     if facts["calibration"]:
-        found["calibration"] = [charts.reliability(facts["calibration"]["bins"])]
+        found["calibration"] = [_reliability(facts["calibration"]["bins"])]
     return found
+
+
+def _panel(panel: Facts, label: str, span: float) -> str:
+    spoken = "; ".join(
+        f"at {b['x']:+.1f} people {answer.percent(b['human']['value'])}, "
+        f"annotator {answer.percent(b['annotator']['value'])}"
+        for b in panel["bins"]
+    )
+    places = [b["x"] for b in panel["bins"]]
+    sides = [
+        charts.Side(colour, places, *([b[who][name] for b in panel["bins"]] for name in ("value", "low", "high")))
+        for who, colour in (("human", charts.PEOPLE), ("annotator", charts.MACHINE))
+    ]
+    return charts.shares(sides, label, (-span, span), f"{panel['title']}: image 1 is chosen, {spoken}")
+
+
+def _reliability(bins: list[Facts]) -> str:
+    """What people chose against what the annotator said."""
+    columns = ([b[name] for b in bins] for name in ("said", "value", "low", "high", "n"))
+    spoken = "; ".join(f"said {answer.percent(b['said'])}, people {answer.percent(b['value'])}" for b in bins)
+    side = charts.Side(charts.MACHINE, *columns)
+    return charts.shares([side], "the annotator’s P(image 1)", (0, 1), f"calibration: {spoken}")
 
 
 def _word_chart(facts: Facts) -> str:
     """Agreement of the words most surely guilty, or most surely innocent, in the order of agreement."""
-    chosen = sorted(facts["words"][:CHARTED], key=lambda w: w["disagreement"], reverse=True)
     rows = []
-    for w in chosen:
-        kind = ("guilty" if w["lift"] > 0 else "better") if w["flagged"] else "plain"
+    for w in sorted(facts["words"][:CHARTED], key=lambda w: w["disagreement"], reverse=True):
+        guilty = w["flagged"] and w["lift"] > 0
+        colour = charts.WORSE if guilty else charts.BETTER if w["flagged"] else charts.MUTED
         shift = 1 - w["disagreement_without"]
-        low = None if w["high"] is None else max(0.0, shift - w["high"])
-        high = None if w["low"] is None else min(1.0, shift - w["low"])
-        rows.append(charts.Row(_wordlist(w["words"], 1), 1 - w["disagreement"], low, high, kind))
-    lines = [(facts["agreement"]["value"], "mean")]
+        low = math.nan if w["high"] is None else max(0.0, shift - w["high"])
+        high = math.nan if w["low"] is None else min(1.0, shift - w["low"])
+        rows.append(charts.Row(_wordlist(w["words"], 1), colour, 1 - w["disagreement"], low, high, emphasis=guilty))
+    lines = {facts["agreement"]["value"]: charts.INK}
     if facts["ceiling"]:
-        lines.append((facts["ceiling"]["value"], "people"))
+        lines[facts["ceiling"]["value"]] = charts.PEOPLE
     spoken = "; ".join(f"{r.title} {answer.percent(r.value)}" for r in rows)
-    return charts.dots(rows, lines, f"agreement by word: {spoken}")
+    return charts.dots(rows, "agreement with people", f"agreement by word: {spoken}", lines=lines, percent=True)
 
 
 def _wordlist(words: list[str], limit: int = 4) -> str:

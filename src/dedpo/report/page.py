@@ -7,18 +7,16 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
+from dedpo.charts import MACHINE, MUTED, PEOPLE, Curve, Row, Side, curves, dots, shares
 from dedpo.report import costs, judged
 from dedpo.report.answer import bounds, number
 from dedpo.report.bias import Panel
-from dedpo.report.charts import Curve, Row, Side, choices, curves, dots
 from dedpo.report.content import ADHERENCE, Content
 from dedpo.report.methods import title
 from dedpo.report.summary import Estimate
 from dedpo.report.training import CURVES, MEASURES
 
 TEMPLATE: Final = "report.html.j2"
-PEOPLE: Final = "#2f7fd1"
-ANNOTATOR: Final = "#e0651b"
 PROMPT_SHOWN: Final = 240  # characters
 
 
@@ -61,7 +59,6 @@ def render(content: Content) -> str:
         curve_titles=CURVES,
         total=costs.total(content.costs),
         verdict_sentence=judge_sentence(content),
-        sides={"people": PEOPLE, "annotator": ANNOTATOR},
         curve_methods=[m for m in content.methods if m in drawn],
     )
 
@@ -70,19 +67,19 @@ def _charts(content: Content) -> dict[str, str]:
     """SVG by name: 'means', 'differences' and one for each curve; absent where there is nothing to draw."""
     metric, primary = content.metric, title(content.primary)
     means = [
-        Row(m.title, m.colour, content.means[m.name][metric], m.name == content.primary)
+        _row(m.title, m.colour, content.means[m.name][metric], emphasis=m.name == content.primary)
         for m in content.methods
         if metric in content.means[m.name]
     ]
     gaps = [
-        Row(m.title, m.colour, found, is_primary=False)
+        _row(m.title, m.colour, found)
         for m in content.methods
         if (found := content.differences.get(m.name, {}).get(metric))
     ]
     charts = {"means": dots(means, metric, f"{metric} by method: {_listed(means)}")}
     if gaps:
         label = f"{metric}: {primary} minus the other"
-        charts["differences"] = dots(gaps, label, f"{primary} minus each method: {_listed(gaps)}", zero=True)
+        charts["differences"] = dots(gaps, label, f"{primary} minus each method: {_listed(gaps)}", lines={0: MUTED})
     for key, lines in content.curves.items():
         drawn = [
             Curve(li.method.title, li.method.colour, li.steps, li.values, li.method.name == content.primary)
@@ -99,7 +96,7 @@ def _bias_charts(content: Content) -> dict[str, str]:
     if found is None:
         return {}
     if found.property is None:
-        rows = [Row(word, ANNOTATOR, share, is_primary=False) for word, share in found.words]
+        rows = [_row(word, MACHINE, share) for word, share in found.words]
         if not rows:
             return {}
         return {"words": dots(rows, "agreement with people", f"Agreement on prompts with a word: {_listed(rows)}")}
@@ -117,10 +114,11 @@ def _panel(panel: Panel, name: str, span: float) -> str:
         Side(colour, places, [e.mean for e in shares], [e.low for e in shares], [e.high for e in shares])
         for colour, shares in (
             (PEOPLE, [p.human for p in panel.points]),
-            (ANNOTATOR, [p.annotator for p in panel.points]),
+            (MACHINE, [p.annotator for p in panel.points]),
         )
     ]
-    return choices(sides, name, span, f"{panel.title}: how often image 1 is chosen by {name}: {spoken}")
+    label = f"← less · {name} of image 1 · more →"
+    return shares(sides, label, (-span, span), f"{panel.title}: how often image 1 is chosen by {name}: {spoken}")
 
 
 def judge_sentence(content: Content) -> str:
@@ -130,8 +128,12 @@ def judge_sentence(content: Content) -> str:
     return judged.sentence(content.judged, content.primary, content.metric, content.wins[content.primary])
 
 
+def _row(text: str, colour: str, found: Estimate, *, emphasis: bool = False) -> Row:
+    return Row(text, colour, found.mean, found.low, found.high, emphasis, hollow=found.over == "prompts")
+
+
 def _listed(rows: list[Row]) -> str:
-    return "; ".join(f"{r.title} {number(r.estimate.mean)} ({bounds(r.estimate)})" for r in rows)
+    return "; ".join(f"{r.title} {number(r.value)} ({bounds(r)})" for r in rows)
 
 
 def percent(value: float | None, decimals: int = 0) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from dedpo.data.overview import charts
+from dedpo.charts import bars
 
 TEMPLATE: Final = "overview.html.j2"
 PROMPT_SHOWN: Final = 160  # characters
@@ -51,17 +51,17 @@ def _charts(found: Mapping[str, Any]) -> dict[str, str]:
     drawn = {}
     if found["words"]:
         words = {word: 100 * share for word, share in found["words"].items()}
-        drawn["words"] = charts.lying(words, "% of pairs", f"Commonest words: {_listed(words)}")
+        drawn["words"] = bars(words, "% of pairs", f"Commonest words: {_listed(words)}", lying=True)
     if len(found["groups_by_pairs"]) > 1:
         groups = binned(found["groups_by_pairs"])
-        drawn["groups"] = charts.standing(groups, "pairs of a group", f"Groups by number of pairs: {_listed(groups)}")
+        drawn["groups"] = bars(groups, "pairs of a group", f"Groups by number of pairs: {_listed(groups)}", lying=False)
     if found["images"]["distinct_sizes"] > 1:
         sizes = found["images"]["sizes"]
-        drawn["sizes"] = charts.lying(sizes, "images", f"Commonest sizes: {_listed(sizes)}")
+        drawn["sizes"] = bars(sizes, "images", f"Commonest sizes: {_listed(sizes)}", lying=True)
     if found["ratings"]:
         given = found["preferences"]
-        drawn["preferences"] = charts.standing(
-            given, "P(image 1 preferred)", f"Ratings by preference: {_listed(given)}"
+        drawn["preferences"] = bars(
+            given, "P(image 1 preferred)", f"Ratings by preference: {_listed(given)}", lying=False
         )
     return drawn
 

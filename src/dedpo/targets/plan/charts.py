@@ -9,7 +9,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from dedpo.chart_style import style
+from dedpo.charts import style
 from dedpo.targets.plan.words import TITLES
 
 Facts = dict[str, Any]
@@ -60,7 +60,6 @@ def compose(facts: Facts) -> Any:
         for paint, axes in zip((_labels, _accuracy, _cost), panels, strict=True):
             paint(axes, facts)
             axes.grid(axis="y")
-            axes.tick_params(length=0)
         _legend(figure, facts)
         return figure
 
