@@ -45,7 +45,7 @@ HEAVY = {
     "openai": {"label/client.py"},
     "httpx": {"score/oracle.py"},
     "matplotlib": set(),
-    "jinja2": {"report/page.py"},
+    "jinja2": set(),
     "starlette": {"world/server.py"},
     "uvicorn": {"world/serve.py"},
     "scipy": set(),

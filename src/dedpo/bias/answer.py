@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from dedpo.errors import excerpt
+from dedpo.html_pages import percent
 from dedpo.stats.agreement import REVERSED
 from dedpo.vision.covariates import COMPARATIVES
 
@@ -105,11 +106,6 @@ def leaning(row: Facts) -> str:
 
 def _listed(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
-def percent(value: float | None, decimals: int = 0) -> str:
-    """A share as '62 %', unbreakable; '–' for None."""
-    return "–" if value is None else f"{100 * value:.{decimals}f}\u00a0%"
 
 
 def points(value: float | None) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from dedpo.html_pages import brief, percent
 from dedpo.report.answer import bounds, number
 from dedpo.report.content import Content
 from dedpo.report.judged import criterion_title
 from dedpo.report.methods import title
-from dedpo.report.page import amount, brief, duration, judge_sentence, money, percent
+from dedpo.report.page import amount, duration, judge_sentence, money
 from dedpo.report.summary import Estimate
 from dedpo.report.training import MEASURES
 

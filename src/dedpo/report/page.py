@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any, Final
 
+from dedpo import html_pages
 from dedpo.charts import MACHINE, MUTED, PEOPLE, Curve, Row, Side, curves, dots, shares
+from dedpo.html_pages import percent
 from dedpo.report import costs, judged
 from dedpo.report.answer import bounds, number
 from dedpo.report.bias import Panel
@@ -16,43 +17,30 @@ from dedpo.report.methods import title
 from dedpo.report.summary import Estimate
 from dedpo.report.training import CURVES, MEASURES
 
-TEMPLATE: Final = "report.html.j2"
-PROMPT_SHOWN: Final = 240  # characters
+TEMPLATE: Final = Path(__file__).parent / "report.html.j2"
 
 
 def render(content: Content) -> str:
     """The page; every text in it that came from data is escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup, escape
-
-    here = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
+    filters = {
         "number": number,
         "bounds": bounds,
-        "percent": percent,
-        "brief": brief,
         "duration": duration,
         "amount": amount,
         "money": money,
         "tint": tint,
         "called": title,
         "criterion": judged.criterion_title,
-        "asides": lambda text: Markup(re.sub(r"\([^()]*\)", r"<span>\g<0></span>", str(escape(text)))),  # noqa: S704
         "pretty": lambda value: json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, default=str),
     }
-    # The style sheet ships with the package and the charts escape their own texts.
-    css = Markup((here / "report.css").read_text(encoding="utf-8"))  # noqa: S704
-    charts = {name: Markup(svg) for name, svg in _charts(content).items()}  # noqa: S704
     # Of other metrics nobody said that more is better.
     best = {m: [content.best(m)] if m in (content.metric, ADHERENCE) else [] for m in content.metrics}
     drawn = {line.method for lines in content.curves.values() for line in lines}
-    return environment.get_template(TEMPLATE).render(
+    return html_pages.render(
+        TEMPLATE,
+        _charts(content),
+        filters,
         c=content,
-        css=css,
-        charts=charts,
         best=best,
         best_of=[metric for metric in content.metrics if best[metric]],
         measures=MEASURES,
@@ -134,18 +122,6 @@ def _row(text: str, colour: str, found: Estimate, *, emphasis: bool = False) -> 
 
 def _listed(rows: list[Row]) -> str:
     return "; ".join(f"{r.title} {number(r.value)} ({bounds(r)})" for r in rows)
-
-
-def percent(value: float | None, decimals: int = 0) -> str:
-    """A share as '62 %', unbreakable; '–' for None or NaN."""
-    if value is None or value != value:
-        return "–"
-    return f"{100 * value:.{decimals}f}\u00a0%"
-
-
-def brief(text: str, limit: int = PROMPT_SHOWN) -> str:
-    """`text`, cut at `limit` characters with a note of its whole length."""
-    return text if len(text) <= limit else f"{text[:limit]}… ({len(text):,} characters)"
 
 
 def duration(seconds: float | None) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from dedpo import html_pages
 from dedpo.charts import bars
 
-TEMPLATE: Final = "overview.html.j2"
-PROMPT_SHOWN: Final = 160  # characters
+TEMPLATE: Final = Path(__file__).parent / "overview.html.j2"
 
 
 class Sample(NamedTuple):
@@ -33,17 +33,7 @@ def render(found: Mapping[str, Any], samples: Sequence[Sample], place: str) -> s
         found: what stats.json holds.
         place: where the import lies.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    here = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"percent": percent, "amount": amount, "brief": brief}
-    css = Markup((here / "overview.css").read_text(encoding="utf-8"))  # noqa: S704 (it ships with the package)
-    drawn = {name: Markup(svg) for name, svg in _charts(found).items()}  # noqa: S704 (charts escape their own texts)
-    return environment.get_template(TEMPLATE).render(s=found, samples=samples, place=place, css=css, charts=drawn)
+    return html_pages.render(TEMPLATE, _charts(found), {"amount": amount}, s=found, samples=samples, place=place)
 
 
 def _charts(found: Mapping[str, Any]) -> dict[str, str]:
@@ -81,18 +71,8 @@ def _listed(values: Mapping[str, float]) -> str:
     return "; ".join(f"{name} {value:.3g}" for name, value in values.items())
 
 
-def percent(value: float | None) -> str:
-    """A share as '62 %', unbreakable; '–' for None."""
-    return "–" if value is None else f"{100 * value:.0f}\u00a0%"
-
-
 def amount(value: float | None) -> str:
     """A number with commas and, if it is not whole, one decimal; '–' for None."""
     if value is None:
         return "–"
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
-
-
-def brief(text: str) -> str:
-    """`text`, cut with a note of its whole length."""
-    return text if len(text) <= PROMPT_SHOWN else f"{text[:PROMPT_SHOWN]}… ({len(text):,} characters)"
