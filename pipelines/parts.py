@@ -79,6 +79,7 @@ def numbers(imported: Outputs, ready: Outputs, labels: Any, plan: Outputs, image
         ratings=ratings,
         splits=splits,
         labels=labels,
+        features=ready["features"],
         max_pixels=plan["max_pixels"],
         settings=plan["bias"],
     )

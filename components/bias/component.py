@@ -12,6 +12,7 @@ def bias(
     ratings: Input[Dataset],
     splits: Input[Dataset],
     labels: Input[Dataset],
+    features: Input[Dataset],
     max_pixels: int,
     settings: str,
     page: Output[HTML],
@@ -27,6 +28,7 @@ def bias(
         ratings: The ratings table.
         splits: The splits table.
         labels: The labels table.
+        features: How the two images of each rated pair differ: what is known of them is not measured again.
         max_pixels: Images with more pixels are not measured.
         settings: The section 'bias' as JSON; its workspace is the volume's, where the dashboard shows every run.
         page: The page: agreement, ceiling, calibration, words and image properties.
@@ -48,6 +50,7 @@ def bias(
             ratings=Path(ratings.path, "ratings.parquet"),
             splits=Path(splits.path, "splits.parquet"),
             labels=Path(labels.path, "labels.parquet"),
+            features=Path(features.path),
             out=Path(facts.path),
             max_pixels=max_pixels,
         )

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import evidently
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -20,6 +21,9 @@ from dedpo.bias import stage
 from dedpo.contract import tables
 from dedpo.contract.sections import BiasConfig
 from dedpo.errors import UserError
+from dedpo.outputs.manifest import write_json
+from dedpo.vision import images
+from dedpo.vision.covariates import PROPERTIES, measure
 from dedpo.world.annotators import biased_vlm, random_flips
 from dedpo.world.render import SIZE
 from tests.bias import world_tables
@@ -213,9 +217,12 @@ def test_the_component_tells_that_no_rated_pair_was_answered(tmp_path: Path, mon
     for name, path in inputs.items():
         (tmp_path / name).mkdir()
         path.rename(tmp_path / name / path.name)
+    stranger = pa.table({"pair_id": ["x"], "group": ["x"], "features": [[0.0] * len(PROPERTIES)]})
+    tables.write(stranger, tables.FEATURES, tmp_path / "features/features.parquet")
+    write_json(tmp_path / "features/features.json", {"names": list(PROPERTIES)})
     monkeypatch.setenv("DEDPO_CACHE", str(tmp_path / "cache"))
     made = {n: artifact(tmp_path / n) for n in ("page", "evidently", "metrics", "choices", "facts")}
-    given = {name: artifact(tmp_path / name) for name in inputs}
+    given = {name: artifact(tmp_path / name) for name in (*inputs, "features")}
     bias.python_func(**given, **made, max_pixels=1000, settings=json.dumps({"permutations": 100, "bootstrap": 100}))
     assert made["facts"].metadata["headline"].startswith("Nothing can be said")
     assert "No pair has both" in (tmp_path / "evidently").read_text(encoding="utf-8")
@@ -229,3 +236,33 @@ def test_images_are_measured_up_to_the_import_s_limit(finished: tuple[Path, dict
         for most in (SIZE**2 - 1, SIZE**2)
     ]
     assert [bool(f["properties"]) for f in facts] == [False, True]
+
+
+def test_what_the_features_hold_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = world_tables.write(tmp_path / "in", biased_vlm, n=60)
+    decoded: list[bytes] = []
+    decode = images.decode
+
+    def counting(data: bytes, max_pixels: int) -> Any:
+        decoded.append(data)
+        return decode(data, max_pixels)
+
+    monkeypatch.setattr("dedpo.bias.reading.images.decode", counting)
+    expected = stage.run(config(tmp_path), **inputs, out=tmp_path / "bare")
+    assert len(decoded) == 120
+    rows = tables.read(inputs["pairs"], tables.PAIRS).to_pylist()
+    first, second = (np.array([measure(decode(r[f"image_{i}"]["bytes"])) for r in rows]) for i in (0, 1))
+    known = {"pair_id": [r["pair_id"] for r in rows], "group": ["g"] * 60}
+    # Columns in another order than bias names them, among others.
+    values = np.column_stack([np.ones(60), (second - first)[:, ::-1]])
+    folder = tmp_path / "features"
+    for n, seen in ((60, 0), (59, 2)):
+        table = pa.table(known | {"features": values.tolist()}).slice(0, n)
+        tables.write(table, tables.FEATURES, folder / "features.parquet")
+        write_json(folder / "features.json", {"names": ["else", *PROPERTIES[::-1]]})
+        decoded.clear()
+        assert stage.run(config(tmp_path), **inputs, features=folder, out=tmp_path / "out") == expected
+        assert len(decoded) == seen
+    write_json(folder / "features.json", {"names": ["else"]})
+    with pytest.raises(UserError, match="features.json does not name the columns"):
+        stage.run(config(tmp_path), **inputs, features=folder, out=tmp_path / "out")

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from dedpo.bias.opinions import Floats, Opinions, grouped, votes
-from dedpo.contract import tables
+from dedpo.contract import records, tables
 from dedpo.errors import UserError, excerpt
 from dedpo.stats.agreement import against_others, is_reversed
 from dedpo.tabular import codings, recognition, sheets
@@ -21,8 +21,13 @@ from dedpo.vision import images
 from dedpo.vision.covariates import PROPERTIES, measure
 
 
-def read_folder(pairs: Path, ratings: Path, splits: Path, labels: Path, max_pixels: int) -> Opinions:
+def read_folder(
+    pairs: Path, ratings: Path, splits: Path, labels: Path, features: Path | None, max_pixels: int
+) -> Opinions:
     """Opinions on the pairs whose human ratings a run may see: the labelled ones and the held-out ones.
+
+    Args:
+        features: the folder of the pairs' features, which holds what was measured of their images; None: there is none.
 
     Raises:
         UserError: an input is missing or wrong, no such pair is rated, or the labels are of several annotators.
@@ -43,8 +48,11 @@ def read_folder(pairs: Path, ratings: Path, splits: Path, labels: Path, max_pixe
     wanted = ["pair_id", "preference", "p_order_01", "p_order_10"]
     joined = means.join(answered.select(wanted), "pair_id").sort_by("pair_id")
     place = {pair: i for i, pair in enumerate(joined.column("pair_id").to_pylist())}
-    texts, differences = _read_pairs(pairs, place, max_pixels)
-    prompts, groups = grouped(texts)
+    prompts, groups = grouped(_prompts(pairs, place, ratings))
+    differences = np.full((len(place), len(PROPERTIES)), np.nan)
+    if features is not None:
+        differences = _of_features(features, joined.column("pair_id"))
+    _measure(pairs, place, differences, max_pixels)
     rows = np.array([place[p] for p in rated.column("pair_id").to_pylist()], dtype=np.int64)
     return Opinions(
         annotator_name=str(names[0]),
@@ -66,21 +74,34 @@ def _floats(column: pa.ChunkedArray) -> Floats:
     return np.array(pc.fill_null(column, np.nan).to_pylist(), dtype=np.float64)
 
 
-def _read_pairs(pairs: Path, place: dict[str, int], max_pixels: int) -> tuple[list[str], Floats]:
-    """Each row's prompt, and its images' properties, image 1 minus image 0; NaN where one cannot be read."""
-    texts: list[str | None] = [None] * len(place)
-    differences = np.full((len(place), len(PROPERTIES)), np.nan)
-    wanted = pa.array(list(place))
-    for shard in tables.iterate(pairs, tables.PAIRS):
-        part = shard.filter(pc.is_in(shard.column("pair_id"), wanted))
-        for row in part.to_pylist():
-            i = place[row["pair_id"]]
-            texts[i] = row["prompt"]
-            differences[i] = _properties(row["image_1"], max_pixels) - _properties(row["image_0"], max_pixels)
-    absent = [pair for pair, i in place.items() if texts[i] is None]
-    if absent:
-        raise UserError(f"{pairs}: pair {absent[0]} is rated but not there; import and split again")
-    return [str(t) for t in texts], differences
+def _prompts(pairs: Path, place: Mapping[str, int], ratings: Path) -> list[str]:
+    rows = tables.read(pairs, tables.PAIRS, ["pair_id", "prompt"])
+    found = dict(zip(*(column.to_pylist() for column in rows.itercolumns()), strict=True))
+    if absent := place.keys() - found.keys():
+        raise UserError(f"{pairs}: pair {min(absent)} is rated in {ratings} but not there; import and split again")
+    return [found[pair] for pair in place]
+
+
+def _of_features(folder: Path, ids: pa.ChunkedArray) -> Floats:
+    """The `PROPERTIES` among the pairs' features, image 1 minus image 0; NaN for a pair without, shape (n, 4)."""
+    remedy = "run 'dedpo data features' again"
+    names = records.read(folder / "features.json", remedy, ["names"])["names"]
+    rows = tables.read(folder / "features.parquet", tables.FEATURES)
+    found = rows.column("features").take(pc.index_in(ids, rows.column("pair_id").combine_chunks())).to_pylist()
+    try:
+        columns = [names.index(name) for name in PROPERTIES]
+        return np.array([[values[j] for j in columns] if values else [np.nan] * len(columns) for values in found])
+    except (AttributeError, ValueError, IndexError):
+        raise UserError(f"{folder}: features.json does not name the columns of features.parquet; {remedy}") from None
+
+
+def _measure(pairs: Path, place: Mapping[str, int], differences: Floats, max_pixels: int) -> None:
+    """Fill in the pairs of which nothing is known yet; NaN stays where an image cannot be read."""
+    wanted = pa.array([pair for pair, i in place.items() if np.isnan(differences[i]).any()], pa.string())
+    for shard in tables.iterate(pairs, tables.PAIRS) if len(wanted) else ():
+        for row in shard.filter(pc.is_in(shard.column("pair_id"), wanted)).to_pylist():
+            difference = _properties(row["image_1"], max_pixels) - _properties(row["image_0"], max_pixels)
+            differences[place[row["pair_id"]]] = difference
 
 
 def _properties(image: dict[str, Any], max_pixels: int) -> Floats:

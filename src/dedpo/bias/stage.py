@@ -26,6 +26,7 @@ def run(
     splits: Path,
     labels: Path,
     out: Path,
+    features: Path | None = None,
     max_pixels: int = 40_000_000,
 ) -> dict[str, Any]:
     """Write bias.json, bias.html and evidently.html, then add a run to the workspace.
@@ -34,6 +35,7 @@ def run(
     training pairs stay unread, whatever the table holds.
 
     Args:
+        features: the folder of `dedpo data features`: a pair that it has measured is not decoded again.
         max_pixels: the properties of a larger image are unknown.
 
     Returns:
@@ -43,9 +45,12 @@ def run(
         UserError: an input is missing or wrong, no pair that may be seen is rated, or `out` cannot be written.
     """
     inputs = {"pairs": pairs, "ratings": ratings, "splits": splits, "labels": labels}
+    if features is not None:
+        inputs["features"] = features
     settings = config.model_dump() | {"max_pixels": max_pixels}
     with output_folder(out, stage="bias", config=settings, inputs=inputs) as partial:
-        facts, evidently = _write(reading.read_folder(pairs, ratings, splits, labels, max_pixels), config, partial)
+        opinions = reading.read_folder(pairs, ratings, splits, labels, features, max_pixels)
+        facts, evidently = _write(opinions, config, partial)
     _follow(evidently, config)
     return facts
 

@@ -54,8 +54,9 @@ def bias(
             settings.bias,
             pairs=paths.pairs,
             ratings=paths.ratings,
-            splits=paths.splits_table(seed),
-            labels=paths.labels_table,
+            splits=paths.splits / str(seed) / "splits.parquet",
+            labels=paths.labels / "labels.parquet",
+            features=paths.features if (paths.features / "features.parquet").is_file() else None,
             out=target,
             max_pixels=settings.data.max_pixels,
         )
