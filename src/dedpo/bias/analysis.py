@@ -8,10 +8,11 @@ from typing import Any, Final
 import numpy as np
 
 from dedpo.bias import picture
-from dedpo.bias.opinions import Bools, Floats, Opinions, renumbered
+from dedpo.bias.opinions import Opinions, renumbered
 from dedpo.contract.sections import BiasConfig
 from dedpo.rng import generator
 from dedpo.stats import agreement, lift, roc, weights
+from dedpo.stats.arrays import Bools, Floats
 from dedpo.stats.calibration import calibration, swap
 from dedpo.stats.intervals import Interval
 from dedpo.vision.covariates import PROPERTIES

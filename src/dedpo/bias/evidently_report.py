@@ -30,11 +30,12 @@ with warnings.catch_warnings():
 
 from dedpo import disk, redact
 from dedpo.bias import workspace_files
-from dedpo.bias.opinions import Floats, Opinions
+from dedpo.bias.opinions import Opinions
 from dedpo.bias.picture import has_word
 from dedpo.errors import excerpt
 from dedpo.outputs.manifest import write_text
 from dedpo.stats.agreement import choices, confusion, kappa
+from dedpo.stats.arrays import Floats
 
 Facts = dict[str, Any]
 PROJECT: Final = "dedpo annotator bias"

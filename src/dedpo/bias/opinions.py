@@ -6,13 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dedpo.stats.agreement import CHOICES, choices
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
+from dedpo.stats.arrays import Bools, Floats, Ints
 
 
 @dataclass(frozen=True)

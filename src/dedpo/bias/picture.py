@@ -6,8 +6,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from dedpo.bias.opinions import Bools, Floats, Opinions
+from dedpo.bias.opinions import Opinions
 from dedpo.stats.agreement import choices
+from dedpo.stats.arrays import Bools, Floats
 from dedpo.stats.intervals import wilson
 from dedpo.stats.lift import words_of
 from dedpo.vision.covariates import PROPERTIES

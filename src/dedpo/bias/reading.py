@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dedpo.bias.opinions import Floats, Opinions, grouped, votes
+from dedpo.bias.opinions import Opinions, grouped, votes
 from dedpo.contract import records, tables
 from dedpo.errors import UserError, excerpt
 from dedpo.stats.agreement import against_others, is_reversed
+from dedpo.stats.arrays import Floats
 from dedpo.tabular import codings, recognition, sheets
 from dedpo.tabular.codings import Said
 from dedpo.vision import images

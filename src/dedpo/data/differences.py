@@ -8,12 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dedpo.contract.sections import DataConfig
 from dedpo.data.imported import Twosome
 from dedpo.errors import UserError
-from dedpo.terminal import progress
+from dedpo.progress import progress
+from dedpo.stats.arrays import Floats, Singles
 from dedpo.vision import covariates, images
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from dedpo.vision.clip import Clip, Prepare
 
-Floats = NDArray[np.float64]
-Singles = NDArray[np.float32]
 
 PLACE = "data.clip_model"
 PROMPT_BATCH = 256

@@ -10,13 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dedpo.stats.arrays import Bools, Floats, Singles
 from dedpo.stats.lift import words_of
-
-Floats = NDArray[np.float64]
-Singles = NDArray[np.float32]
-Bools = NDArray[np.bool_]
 
 DIRECTIONS: Final = 16
 WORDS: Final = 8

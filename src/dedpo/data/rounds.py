@@ -10,14 +10,11 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from dedpo.contract import answered_pairs, tables
 from dedpo.contract.answered_pairs import ANSWERED, SELECTION
 from dedpo.errors import UserError
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+from dedpo.stats.arrays import Bools, Floats
 
 
 @dataclass(frozen=True)

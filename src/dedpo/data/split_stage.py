@@ -15,6 +15,7 @@ from dedpo.data import imported, splits
 from dedpo.data import rounds as rounds_
 from dedpo.errors import UserError
 from dedpo.outputs.manifest import output_folder, write_json
+from dedpo.stats.arrays import Bools, Floats
 
 SUMMARY: Final = "summary.json"
 
@@ -70,7 +71,7 @@ def split(
     return summary
 
 
-def _uniform(config: DataConfig, train: list[str], candidates: list[str], seed: int) -> rounds_.Bools:
+def _uniform(config: DataConfig, train: list[str], candidates: list[str], seed: int) -> Bools:
     """Which training pairs the uniform draw labels, shape (n_train,)."""
     if config.labelled is None:
         return np.zeros(len(train), dtype=bool)
@@ -86,7 +87,7 @@ def _rounds(answered: dict[str, Path], train: list[str], ratings: Path) -> list[
     return [rounds_.read(name, folder, pa.array(train), rated, ratings) for name, folder in answered.items()]
 
 
-def _check_rounds_alone(labelled: rounds_.Bools, propensity: rounds_.Floats, rounds: Path | None) -> None:
+def _check_rounds_alone(labelled: Bools, propensity: Floats, rounds: Path | None) -> None:
     n_unknown = int((propensity == 0).sum())
     if labelled.sum() < splits.FEWEST_LABELLED:
         raise UserError(
@@ -100,9 +101,7 @@ def _check_rounds_alone(labelled: rounds_.Bools, propensity: rounds_.Floats, rou
         )
 
 
-def _splits_table(
-    ids: list[str], held_out: list[bool], labelled: rounds_.Bools, propensity: rounds_.Floats
-) -> pa.Table:
+def _splits_table(ids: list[str], held_out: list[bool], labelled: Bools, propensity: Floats) -> pa.Table:
     """`labelled` and `propensity` are the training pairs'."""
     train = ~np.array(held_out)
     is_labelled, chance = np.zeros(len(ids), dtype=bool), np.ones(len(ids))

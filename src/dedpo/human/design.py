@@ -9,11 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.int64]
+from dedpo.stats.arrays import Floats, Ints
 
 # Probabilities are whole multiples of 2⁻⁴⁰, so that they add up to the budget exactly and a draw never rounds.
 UNIT: Final = 2**40

@@ -11,7 +11,6 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from dedpo.contract import answered_pairs, tables
 from dedpo.contract.answered_pairs import ANSWERED, SELECTION, is_round
@@ -20,11 +19,9 @@ from dedpo.errors import UserError
 from dedpo.human.export import Answer
 from dedpo.human.project import ending
 from dedpo.outputs.manifest import MANIFEST, fingerprint
+from dedpo.stats.arrays import Floats
 from dedpo.tabular.rejected import SetAside, cells, write_csv
 from dedpo.vision import images
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 FACTS: Final = "summary.json"
 # Which pairs are rated, and nothing of how.

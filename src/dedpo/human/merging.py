@@ -11,15 +11,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from dedpo.human.export import Answer
 from dedpo.rng import generator
 from dedpo.stats.agreement import CHOICES, Agreement, agreement, ceiling, choices
 from dedpo.stats.intervals import Interval
 from dedpo.tabular.rejected import SetAside
-
-Floats = NDArray[np.float64]
 
 # Preferences in exports are 0, ½ and 1; those from elsewhere may have been swapped, 1 − (1 − p).
 SAME_PREFERENCE: Final = 1e-9

@@ -19,6 +19,7 @@ from dedpo.human.merge_stage import merge as merge
 from dedpo.human.project_files import PROJECT
 from dedpo.outputs.manifest import output_folder, write_json, write_text
 from dedpo.rng import generator
+from dedpo.stats.arrays import Floats, Ints
 
 SUMMARY: Final = "summary.json"
 _FACTS: Final[tuple[str, ...]] = (
@@ -116,7 +117,7 @@ def _candidates(config: SelectConfig, inputs: Inputs) -> pa.ChunkedArray:
 
 def _selected(
     config: SelectConfig, labels: Path, ids: pa.ChunkedArray, rng: np.random.Generator
-) -> tuple[folders.Floats | None, design.Ints]:
+) -> tuple[Floats | None, Ints]:
     """Every candidate's propensity, None where it means nothing, and the positions of the selected ones."""
     n = len(ids)
     if config.design == "rectifier":
@@ -127,9 +128,7 @@ def _selected(
     return None if config.design == "again" else np.full(n, config.budget / n), positions
 
 
-def _selection(
-    ids: pa.ChunkedArray, propensity: folders.Floats | None, positions: design.Ints, rng: np.random.Generator
-) -> pa.Table:
+def _selection(ids: pa.ChunkedArray, propensity: Floats | None, positions: Ints, rng: np.random.Generator) -> pa.Table:
     is_selected = np.zeros(len(ids), dtype=bool)
     is_selected[positions] = True
     orders = np.where(rng.integers(0, 2, len(ids)) == 0, "01", "10")

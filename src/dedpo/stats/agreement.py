@@ -11,13 +11,10 @@ from statistics import NormalDist
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dedpo.stats.arrays import Floats, Ints
 from dedpo.stats.bootstrap import percentiles, resampled
 from dedpo.stats.intervals import Interval, wilson
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 CHOICES: Final = 3
 # A mean of several ratings, such as (0.2 + 0.8) / 2, may miss ½ in the last bit.

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dedpo.stats.arrays import Floats
 from dedpo.stats.intervals import Interval
-
-Floats = NDArray[np.float64]
 
 _CHUNK: Final = 2**22  # weights drawn at a time: 32 MB
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dedpo.stats.agreement import choices
+from dedpo.stats.arrays import Floats, Ints
 from dedpo.stats.intervals import Z95, Interval, wilson
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class Calibration:
 
     said: Floats
     human: list[Interval]
-    counts: NDArray[np.int64]
+    counts: Ints
     error: float
 
 

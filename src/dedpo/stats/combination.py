@@ -10,13 +10,9 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dedpo.stats.arrays import Bools, Floats, Ints
 from dedpo.stats.folds import group_folds
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.int64]
 
 _RIDGE: Final = 1e-6
 _TOLERANCE: Final = 1e-12

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
+from dedpo.stats.arrays import Ints
 
 
 def group_folds(groups: Ints, k: int, rng: np.random.Generator) -> Ints:

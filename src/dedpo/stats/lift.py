@@ -13,12 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dedpo.stats.arrays import Floats, Ints
 from dedpo.stats.intervals import Z95
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 _WORD: Final = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
 _LONGEST: Final = 40  # characters: more is no word

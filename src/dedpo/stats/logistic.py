@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from dedpo.stats.arrays import Floats
 
 _STEPS: Final = 60
 _TOLERANCE: Final = 1e-9  # of the gradient, per coordinate; separable choices meet it at |h| of about 20

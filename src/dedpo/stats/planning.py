@@ -15,13 +15,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dedpo.stats.arrays import Bools, Floats, Ints
 from dedpo.stats.bootstrap import resampled
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 Values = Floats | float
 
 

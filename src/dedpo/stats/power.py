@@ -17,11 +17,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dedpo.stats.arrays import Floats
 from dedpo.stats.intervals import Z95, Interval
-
-Floats = NDArray[np.float64]
 
 # Pairs that the interval adds: 1.96² ≈ 4.
 _PRIOR: Final = 4

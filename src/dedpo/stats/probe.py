@@ -10,13 +10,10 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dedpo.stats.arrays import Floats, Ints
 from dedpo.stats.folds import group_folds
 from dedpo.stats.logistic import fit, sigmoid
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 FOLDS: Final = 5
 # From nearly no model at all to hardly any shrinkage; features have unit mean square.

@@ -10,14 +10,11 @@ from collections.abc import Callable
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dedpo.stats.arrays import Bools, Floats, Ints
 from dedpo.stats.folds import group_folds
 from dedpo.stats.logistic import fit, sigmoid
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.int64]
 Method = Literal["isotonic", "platt"]
 Curve = Callable[[Floats], Floats]
 

@@ -7,14 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dedpo.stats.agreement import CHOICES, ceiling, choices
+from dedpo.stats.arrays import Floats, Ints
 from dedpo.stats.intervals import wilson
 from dedpo.stats.lift import words_of
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Json = dict[str, Any]
 
 WORDS: Final = 20
@@ -157,7 +155,7 @@ def _order(chosen: Ints, orders: Sequence[str | None]) -> Json:
     return {"first_chosen": found.value, "low": found.low, "high": found.high, "ratings": n}
 
 
-def _busiest(raters: Sequence[str], chosen: Ints, rows: Ints, votes: NDArray[np.int64]) -> list[Json]:
+def _busiest(raters: Sequence[str], chosen: Ints, rows: Ints, votes: Ints) -> list[Json]:
     """Each rater's choices, and how often another rater of the same pair chose alike."""
     names, who = np.unique(np.array(raters, dtype=object).astype(str), return_inverse=True)
     alike = votes[rows, chosen] - 1
