@@ -4,7 +4,7 @@ from dedpo import charts
 
 
 def test_charts_are_deterministic_and_follow_the_pages_colours() -> None:
-    rows = [charts.Row('<b>$x$ & "y"', "#ff0000", 0.1, 0.05, 0.2, emphasis=True)] * 2
+    rows = [charts.Dot('<b>$x$ & "y"', "#ff0000", 0.1, 0.05, 0.2, emphasis=True)] * 2
     svg = charts.dots(rows, "$metric", 'says "<hi>"', lines={0: charts.WORSE})
     assert svg == charts.dots(rows, "$metric", 'says "<hi>"', lines={0: charts.WORSE})
     assert "&lt;b&gt;$x$ &amp;" in svg
@@ -26,8 +26,8 @@ def test_a_picture_of_the_bias_escapes_its_texts() -> None:
 
 def test_charts_stand_missing_intervals_and_single_points() -> None:
     nan = float("nan")
-    assert "<svg" in charts.dots([charts.Row("a", "#ff0000", 1, nan, nan, hollow=True)], "m", "d")
-    assert "<svg" in charts.curves([charts.Curve("a", "#ff0000", [5.0], [1.0], False)], "d")
+    assert "<svg" in charts.dots([charts.Dot("a", "#ff0000", 1, nan, nan, hollow=True)], "m", "d")
+    assert "<svg" in charts.curves([charts.TrainingCurve("a", "#ff0000", [5.0], [1.0], False)], "d")
 
 
 def test_dots_that_show_counts_grow_with_them() -> None:

@@ -25,7 +25,7 @@ _NOTHING: Final = {"Date": None, "Creator": None, "Format": None, "Type": None}
 _DASHES: Final = (0, (2, 3))
 
 
-class Row(NamedTuple):
+class Dot(NamedTuple):
     """One line of a dot plot; low and high may be NaN, and a row with `emphasis` is heavier and its title bold."""
 
     title: str
@@ -37,7 +37,7 @@ class Row(NamedTuple):
     hollow: bool = False
 
 
-class Curve(NamedTuple):
+class TrainingCurve(NamedTuple):
     """One line over training steps: steps and values of equal length."""
 
     title: str
@@ -63,7 +63,7 @@ class Side(NamedTuple):
 
 
 def dots(
-    rows: Sequence[Row],
+    rows: Sequence[Dot],
     label: str,
     description: str,
     *,
@@ -108,7 +108,7 @@ def dots(
         return _inline(drawn, description)
 
 
-def curves(lines: Sequence[Curve], description: str) -> str:
+def curves(lines: Sequence[TrainingCurve], description: str) -> str:
     """Lines over training steps; those with emphasis are drawn last and heavier."""
     with _figure(2.7) as (drawn, axes):
         for line in sorted(lines, key=lambda c: c.emphasis):

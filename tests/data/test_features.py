@@ -302,16 +302,16 @@ def test_a_model_without_finite_embeddings_is_refused(data: Path, tmp_path: Path
         stage.features(DataConfig(clip_model=str(tmp_path / "clip")), data=data, out=tmp_path / "out")
 
 
-def test_a_twosomes_order_does_not_depend_on_which_image_is_image_0(data: Path):
+def test_an_image_pairs_order_does_not_depend_on_which_image_is_image_0(data: Path):
     pairs = pairs_of(data)
     pairs[0]["image_1"] = pairs[0]["image_0"]
     rewrite(data, pairs)
     ids = pa.chunked_array([[p["pair_id"] for p in pairs]])
-    (before,) = imported.twosomes(data / "pairs", ids, 100)
+    (before,) = imported.image_pairs(data / "pairs", ids, 100)
     for pair in pairs:
         pair["image_0"], pair["image_1"] = pair["image_1"], pair["image_0"]
     rewrite(data, pairs)
-    (after,) = imported.twosomes(data / "pairs", ids, 100)
+    (after,) = imported.image_pairs(data / "pairs", ids, 100)
     assert [t.images for t in before] == [t.images for t in after]
     assert [t.sign for t in before] == [-t.sign for t in after]
     assert before[0].sign == 0, "one file twice"

@@ -9,15 +9,17 @@ import pyarrow as pa
 import pytest
 
 from dedpo.contract import tables
-from dedpo.human.export import Answer
+from dedpo.human.export import HumanAnswer
 from dedpo.human.merging import accept, between_people, joined
 
 ROUNDS = {"r1": {"a": "01", "b": "10"}, "r2": {"a": "10"}}
 
 
-def answer(pair: str, rater: str, preference: float, *, number: int = 1, order: str = "", round_: str = "r1") -> Answer:
+def answer(
+    pair: str, rater: str, preference: float, *, number: int = 1, order: str = "", round_: str = "r1"
+) -> HumanAnswer:
     order = order or ROUNDS.get(round_, {}).get(pair, "01")
-    return Answer(number, round_, pair, rater, preference, order, None, "a cat")
+    return HumanAnswer(number, round_, pair, rater, preference, order, None, "a cat")
 
 
 def ratings(*rows: tuple[Any, ...], source: str = "import") -> pa.Table:
@@ -54,9 +56,9 @@ def test_saying_the_same_twice_counts_once_and_a_contradiction_not_at_all():
     assert found.set_aside[0].detail == "ann on pair b"
 
 
-def at(day: int | None, preference: float, number: int = 1, rater: str = "ann") -> Answer:
+def at(day: int | None, preference: float, number: int = 1, rater: str = "ann") -> HumanAnswer:
     time = None if day is None else datetime(2026, 11, day, tzinfo=UTC)
-    return Answer(number, "r1", "a", rater, preference, "01", time, "a cat")
+    return HumanAnswer(number, "r1", "a", rater, preference, "01", time, "a cat")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import yaml
 
 from dedpo.errors import UserError
 from dedpo.lineage.pull import NOTE, pull, uncommitted
-from dedpo.lineage.versions import Source
+from dedpo.lineage.versions import DataVersion
 from dedpo.outputs import locks
 from tests.s3_server import CREDENTIALS, Traffic, s3_server
 
@@ -350,14 +350,14 @@ def test_a_running_dvc_command_does_not_stand_in_the_way(world: World, tmp_path:
 def test_a_full_disk_is_said_and_what_came_is_kept(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fetch = Source.fetch
+    fetch = DataVersion.fetch
 
-    def full(source: Source, version: object, to: Path) -> None:
+    def full(source: DataVersion, version: object, to: Path) -> None:
         if to.name.startswith("11.bin"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(to))
         fetch(source, version, to)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Source, "fetch", full)
+    monkeypatch.setattr(DataVersion, "fetch", full)
     with pytest.raises(UserError, match="No space left on device; make room and run again: what came lies in"):
         pull(f"{world.url}@v1:data", tmp_path / "out")
     assert len(finished(tmp_path / "out.partial")) >= 1

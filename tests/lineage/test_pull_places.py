@@ -13,7 +13,7 @@ import pytest
 from dedpo.errors import UserError
 from dedpo.lineage.pull import NOTE, pull, uncommitted
 from dedpo.lineage.references import parse
-from dedpo.lineage.versions import Source
+from dedpo.lineage.versions import DataVersion
 from dedpo.outputs import ownership
 
 
@@ -109,7 +109,7 @@ def test_names_with_dots_are_refused_however_they_are_listed(tmp_path: Path) -> 
         find=lambda root: [f"{root}/a..b", f"{root}/../evil"],
         relpath=lambda path, root: path.removeprefix(f"{root}/"),
     )
-    source = Source(SimpleNamespace(fs=fs, dvc_dir=None), parse(".@v1:notes"), "notes")
+    source = DataVersion(SimpleNamespace(fs=fs, dvc_dir=None), parse(".@v1:notes"), "notes")
     with pytest.raises(UserError, match=r"refused: git's tree names '../evil'"):
         source.files()
 

@@ -60,12 +60,12 @@ def test_the_clustered_interval_covers_where_pairs_of_a_prompt_are_alike():
     assert covered["wilson"] < 160, "so the wider interval is needed"
 
 
-def test_the_ceiling_counts_twosomes_of_raters():
+def test_the_ceiling_counts_pairs_of_raters():
     votes = np.array([[3.0, 0, 0], [2, 0, 1], [1, 0, 0]])
     found = ceiling(votes, np.array([0.0, 1.0, 1.0]), np.arange(3), bootstrap=50, rng=np.random.default_rng(0))
     assert found.share.value == pytest.approx(4 / 6)
     assert found.one_human == pytest.approx(4 / 6)
-    assert (found.n_pairs, found.n_twosomes) == (2, 6)
+    assert (found.n_pairs, found.n_rater_pairs) == (2, 6)
     p = np.array([5, 0, 1]) / 6
     assert found.fleiss == pytest.approx((4 / 6 - (p**2).sum()) / (1 - (p**2).sum()))
 

@@ -1,4 +1,4 @@
-"""The curve against its definition, threshold by threshold and twosome by twosome."""
+"""The curve against its definition, threshold by threshold and pair by pair."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def test_every_point_is_what_its_threshold_gives(rows: list[tuple[float, float]]
     assert (found.false_positive[-1], found.true_positive[-1]) == (1, 1)
     for fpr, tpr, threshold in zip(*found[:3], strict=True):
         np.testing.assert_allclose([fpr, tpr], [np.mean(zeros >= threshold), np.mean(ones >= threshold)])
-    twosomes = np.sign(ones[:, None] - zeros[None, :])
-    np.testing.assert_allclose(found.area, np.mean((1 + twosomes) / 2))
+    compared = np.sign(ones[:, None] - zeros[None, :])
+    np.testing.assert_allclose(found.area, np.mean((1 + compared) / 2))
 
 
 def test_many_thresholds_are_thinned_out_and_the_ends_stay() -> None:

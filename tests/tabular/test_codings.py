@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dedpo.errors import UserError
-from dedpo.tabular.codings import SHARES, Coding, Said, UnreadError, items, said, word
+from dedpo.tabular.codings import SHARES, Coding, UnreadError, ValueMeanings, items, value_meanings, word
 from dedpo.tabular.recognition import for_column, is_systematic, recognise
 
 
@@ -22,8 +22,8 @@ def single(cells: list[Any], **arguments: Any) -> list[float | None]:
     return [value for (value,) in read(cells, **arguments)]
 
 
-def told(**given: list[str]) -> Said:
-    return said(given)[""]
+def told(**given: list[str]) -> ValueMeanings:
+    return value_meanings(given)[""]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_what_is_not_certain_is_asked_in_one_line(cells: list[Any], advice: str)
         ([[1, 0], "[0, 1]"], told(first=["[1, 0]"], second=["[0,1]"]), [0, 1]),
     ],
 )
-def test_what_is_said_holds(cells: list[Any], what: Said, expected: list[float | None]) -> None:
+def test_what_is_said_holds(cells: list[Any], what: ValueMeanings, expected: list[float | None]) -> None:
     assert single(cells, what=what) == expected
 
 
@@ -112,7 +112,7 @@ def test_what_is_said_must_cover_the_column() -> None:
 )
 def test_half_a_coding_is_refused(given: dict[str, list[str]], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        said(given)
+        value_meanings(given)
 
 
 def test_several_raters_share_a_cell() -> None:
@@ -176,10 +176,10 @@ def test_systematic_is_half_of_the_labels_or_what_recurs() -> None:
 
 
 def test_two_columns_of_a_table_may_be_coded_differently() -> None:
-    both = said({"first": ["1"], "second": ["2"]}, ["human", "ai"])
+    both = value_meanings({"first": ["1"], "second": ["2"]}, ["human", "ai"])
     assert for_column(["1", "2"], "human", "x", both).read("2") == [1]
     assert for_column(["0", "1", "0.3"], "ai", "x", both).read("1") == [1]
-    one = said({"first": ["ai=1"], "second": ["ai=0"]}, ["human", "ai"])
+    one = value_meanings({"first": ["ai=1"], "second": ["ai=0"]}, ["human", "ai"])
     assert for_column(["0", "1"], "ai", "x", one).read("1") == [0]
     assert for_column(["0", "1"], "human", "x", one).read("1") == [1]
     with pytest.raises(UserError, match="--first human=1 --second human=2"):

@@ -75,5 +75,5 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path, content: bytes, message
 
 def test_a_name_over_two_columns_is_refused_and_empty_ones_are_not(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="column 'a' occurs twice"):
-        sheets.header(sheets.Record(1, 1, ["a", "", "", " a "]), tmp_path)
-    assert sheets.header(sheets.Record(1, 1, ["a", "", ""]), tmp_path) == ["a", "", ""]
+        sheets.header(sheets.SheetRow(1, 1, ["a", "", "", " a "]), tmp_path)
+    assert sheets.header(sheets.SheetRow(1, 1, ["a", "", ""]), tmp_path) == ["a", "", ""]

@@ -12,7 +12,7 @@ import pyarrow as pa
 from dedpo.contract import tables
 from dedpo.contract.sections import TargetsConfig
 from dedpo.targets import stage
-from dedpo.targets.reading import Opinions
+from dedpo.targets.reading import TrainingPairs
 
 
 def opinions(
@@ -22,7 +22,7 @@ def opinions(
     propensity: Sequence[float] | None = None,
     features: np.ndarray | None = None,
     groups: Sequence[int] | None = None,
-) -> Opinions:
+) -> TrainingPairs:
     """Labelled pairs with `human`, then unlabelled ones up to n, on which each annotator says 1.
 
     Args:
@@ -31,7 +31,7 @@ def opinions(
     """
     n_labelled, n = len(human), n or len(human)
     rows = [np.append(a, np.ones(n - len(a))) for a in annotations]
-    return Opinions(
+    return TrainingPairs(
         pair_ids=np.array([f"{i:04d}" for i in range(n)], dtype=object),
         human=np.append(human, np.full(n - n_labelled, np.nan)),
         annotations=np.stack(rows, axis=1),
@@ -49,7 +49,7 @@ def agreeing(right: int, wrong: int) -> tuple[list[float], list[float]]:
     return human, [*human[:right], *(1 - z for z in human[right:])]
 
 
-def run(work: Path, found: Opinions, *arms: str, **settings: Any) -> dict[str, dict[str, Any]]:
+def run(work: Path, found: TrainingPairs, *arms: str, **settings: Any) -> dict[str, dict[str, Any]]:
     """The stage on tables with these opinions: arm → targets.json."""
     write(work, found)
     return stage.run(
@@ -63,7 +63,7 @@ def run(work: Path, found: Opinions, *arms: str, **settings: Any) -> dict[str, d
     )
 
 
-def write(work: Path, found: Opinions) -> None:
+def write(work: Path, found: TrainingPairs) -> None:
     """The stage's inputs; NaN is a rating, an answer or features that are not there."""
     ids, n = found.pair_ids, len(found.pair_ids)
     rated = ~np.isnan(found.human)

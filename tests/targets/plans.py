@@ -10,7 +10,7 @@ import numpy as np
 from dedpo.contract.sections import PlanConfig, TargetsConfig
 from dedpo.targets.estimates import Regime, estimate
 from dedpo.targets.plan import planner
-from dedpo.targets.reading import Opinions
+from dedpo.targets.reading import TrainingPairs
 from tests.targets.cases import agreeing, opinions
 
 # A label costs $1, a pair $0.25 to draw and train on and $0.50 with the annotator's answer.
@@ -22,17 +22,17 @@ SIMPLE: dict[str, Any] = {
 }
 
 
-def plan(found: Opinions, regime: Regime = "probe", **settings: Any) -> dict[str, Any]:
+def plan(found: TrainingPairs, regime: Regime = "probe", **settings: Any) -> dict[str, Any]:
     return planner.plan(
         found, estimate(found, TargetsConfig()), PlanConfig(**SIMPLE | {"bootstrap": 200} | settings), regime
     )
 
 
-def hard(right: int, wrong: int, n: int) -> Opinions:
+def hard(right: int, wrong: int, n: int) -> TrainingPairs:
     return opinions(*agreeing(right, wrong), n=n)
 
 
-def learnable(n_labelled: int = 300, n: int = 1500) -> Opinions:
+def learnable(n_labelled: int = 300, n: int = 1500) -> TrainingPairs:
     """An annotator that says little beyond the features, so that it helps at the reference and hardly later."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(n, 2))

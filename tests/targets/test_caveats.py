@@ -12,13 +12,13 @@ from dedpo.contract import tables
 from dedpo.errors import UserError
 from dedpo.stats.logistic import sigmoid
 from dedpo.targets import stage
-from dedpo.targets.reading import Opinions
+from dedpo.targets.reading import TrainingPairs
 from tests.targets.cases import agreeing, opinions, run
 
 DEBIASED = ("dedpo", "dedpo_tuned", "dedpo_ipo")
 
 
-def _hard(right: int, wrong: int, n: int) -> Opinions:
+def _hard(right: int, wrong: int, n: int) -> TrainingPairs:
     return opinions(*agreeing(right, wrong), n=n)
 
 
@@ -27,7 +27,7 @@ def _has(facts: dict[str, Any], *parts: str) -> bool:
     return any(all(part in text for part in parts) for text in facts["warnings"])
 
 
-def _learnable(n: int = 3000, n_labelled: int = 1500) -> Opinions:
+def _learnable(n: int = 3000, n_labelled: int = 1500) -> TrainingPairs:
     """An annotator that knows what the features say, and nothing else."""
     rng = np.random.default_rng(1)
     x = rng.normal(size=(n, 3))
@@ -233,7 +233,7 @@ def test_the_overview_is_a_table_a_paragraph_and_each_warning_once(tmp_path: Pat
         ),
     ],
 )
-def test_little_knowledge_is_no_error(tmp_path: Path, known: Opinions) -> None:
+def test_little_knowledge_is_no_error(tmp_path: Path, known: TrainingPairs) -> None:
     arms = ("sft", "dpo_human", "dpo_synthetic", "dpo_synthetic_split", "cdpo", "rdpo", *DEBIASED)
     facts = run(tmp_path, known, *arms, flip_rate=0.1)
     text = stage.overview(facts) + "".join(stage.describe(found) for found in facts.values())

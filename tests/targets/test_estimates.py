@@ -13,13 +13,13 @@ from dedpo.stats.logistic import sigmoid
 from dedpo.stats.power import effective_labels
 from dedpo.targets.arms import table
 from dedpo.targets.estimates import Estimates, estimate
-from dedpo.targets.reading import Opinions
+from dedpo.targets.reading import TrainingPairs
 from tests.targets.cases import agreeing, opinions
 
 CONFIG = TargetsConfig()
 
 
-def _simulated(n: int, n_labelled: int, *, flips: bool, seed: int = 0) -> Opinions:
+def _simulated(n: int, n_labelled: int, *, flips: bool, seed: int = 0) -> TrainingPairs:
     """Humans choose by five features; the annotator sees the same features (with other weights), or flips coins."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, 5))
@@ -212,7 +212,7 @@ def test_the_seed_is_all_the_chance_there_is() -> None:
     ],
 )
 @pytest.mark.parametrize("calibrate", [False, True])
-def test_little_knowledge_is_no_error(known: Opinions, calibrate: bool) -> None:
+def test_little_knowledge_is_no_error(known: TrainingPairs, calibrate: bool) -> None:
     found = estimate(known, TargetsConfig(calibrate=calibrate))
     assert isinstance(found, Estimates)
     assert 0 <= found.power_reference <= 1

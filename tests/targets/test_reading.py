@@ -10,13 +10,13 @@ import pytest
 
 from dedpo.contract import tables
 from dedpo.errors import UserError
-from dedpo.targets.reading import Opinions, read
+from dedpo.targets.reading import TrainingPairs, read
 from tests.targets.cases import opinions, write
 
 NAN = np.nan
 
 
-def _read(work: Path, features: bool = False) -> Opinions:
+def _read(work: Path, features: bool = False) -> TrainingPairs:
     names = ["ratings.parquet", "splits.parquet", "labels.parquet"]
     return read(*(work / name for name in names), work / "features.parquet" if features else None)
 

@@ -1,4 +1,4 @@
-"""From opinions to facts: everything that bias.json holds, with a reason for what could not be computed."""
+"""From a comparison to facts: everything that bias.json holds, with a reason for what could not be computed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from dedpo.bias import picture
-from dedpo.bias.opinions import Opinions, renumbered
+from dedpo.bias.comparison import Comparison, renumbered
 from dedpo.contract.sections import BiasConfig
 from dedpo.rng import generator
 from dedpo.stats import agreement, lift, roc, weights
@@ -25,7 +25,7 @@ class Gap(Exception):  # noqa: N818 (no error: a reason to be shown)
     """Why something could not be computed, as a sentence."""
 
 
-def analyse(opinions: Opinions, config: BiasConfig) -> Facts:
+def analyse(compared: Comparison, config: BiasConfig) -> Facts:
     """Compare the annotator with people; what cannot be computed is None and has its reason in 'could_not_compute'."""
     gaps: dict[str, str] = {}
 
@@ -36,16 +36,16 @@ def analyse(opinions: Opinions, config: BiasConfig) -> Facts:
             gaps[name] = str(gap)
             return otherwise
 
-    facts: Facts = {"annotator": opinions.annotator_name, "notes": opinions.notes + _left_out(opinions)}
-    facts["agreement"] = attempt("agreement", lambda: _agreement(opinions, config, gaps))
-    facts |= _choices(opinions)
-    facts["ceiling"] = attempt("ceiling", lambda: _ceiling(opinions, config))
-    facts["position_bias"] = attempt("position_bias", lambda: _position(opinions))
-    facts["calibration"] = attempt("calibration", lambda: _calibration(opinions))
-    facts["words"] = attempt("words", lambda: _words(opinions, config), [])
+    facts: Facts = {"annotator": compared.annotator_name, "notes": compared.notes + _left_out(compared)}
+    facts["agreement"] = attempt("agreement", lambda: _agreement(compared, config, gaps))
+    facts |= _choices(compared)
+    facts["ceiling"] = attempt("ceiling", lambda: _ceiling(compared, config))
+    facts["position_bias"] = attempt("position_bias", lambda: _position(compared))
+    facts["calibration"] = attempt("calibration", lambda: _calibration(compared))
+    facts["words"] = attempt("words", lambda: _words(compared, config), [])
     guilty = next((w for w in facts["words"] if w["flagged"] and w["lift"] > 0), None)
-    facts["properties"] = attempt("properties", lambda: _properties(opinions, config, guilty, gaps), [])
-    facts["picture"] = picture.choose(opinions, facts["properties"], guilty)
+    facts["properties"] = attempt("properties", lambda: _properties(compared, config, guilty, gaps), [])
+    facts["picture"] = picture.choose(compared, facts["properties"], guilty)
     facts["could_not_compute"] = gaps
     return facts
 
@@ -60,25 +60,25 @@ def spread(found: Interval) -> dict[str, float | None]:
     return {"value": finite(found.value), "low": finite(found.low), "high": finite(found.high)}
 
 
-def _left_out(opinions: Opinions) -> list[str]:
+def _left_out(compared: Comparison) -> list[str]:
     counts = {
-        "human preference": int(np.isnan(opinions.human).sum()),
-        "answer of the annotator": int(np.isnan(opinions.annotator).sum()),
+        "human preference": int(np.isnan(compared.human).sum()),
+        "answer of the annotator": int(np.isnan(compared.annotator).sum()),
     }
     return [
-        f"{n:,} of {len(opinions.human):,} pairs have no {what} and are left out." for what, n in counts.items() if n
+        f"{n:,} of {len(compared.human):,} pairs have no {what} and are left out." for what, n in counts.items() if n
     ]
 
 
-def _agreement(opinions: Opinions, config: BiasConfig, gaps: dict[str, str]) -> Facts:
-    kept = opinions.is_compared
+def _agreement(compared: Comparison, config: BiasConfig, gaps: dict[str, str]) -> Facts:
+    kept = compared.is_compared
     if not kept.any():
         raise Gap("No pair has both a human preference and an answer of the annotator.")
-    human, annotator = opinions.human[kept], opinions.annotator[kept]
+    human, annotator = compared.human[kept], compared.annotator[kept]
     found = agreement.agreement(
         human,
         annotator,
-        renumbered(opinions.groups[kept]),
+        renumbered(compared.groups[kept]),
         bootstrap=config.bootstrap,
         rng=generator("bias", config.seed, "agreement"),
     )
@@ -106,10 +106,10 @@ def _agreement(opinions: Opinions, config: BiasConfig, gaps: dict[str, str]) -> 
     }
 
 
-def _choices(opinions: Opinions) -> Facts:
+def _choices(compared: Comparison) -> Facts:
     """People's choices (rows) against the annotator's, and how well its preferences tell theirs apart."""
-    kept = opinions.is_compared
-    human, annotator = opinions.human[kept], opinions.annotator[kept]
+    kept = compared.is_compared
+    human, annotator = compared.human[kept], compared.annotator[kept]
     counts = agreement.confusion(human, annotator, np.zeros(len(human), dtype=np.int64)).sum(axis=0)
     found = roc.curve(human, annotator)
     lists = {k: [float(x) for x in v] for k, v in found._asdict().items() if k != "area"} if found else None
@@ -119,35 +119,35 @@ def _choices(opinions: Opinions) -> Facts:
     }
 
 
-def _ceiling(opinions: Opinions, config: BiasConfig) -> Facts:
-    if not (opinions.votes.sum(axis=1) >= 2).any():
+def _ceiling(compared: Comparison, config: BiasConfig) -> Facts:
+    if not (compared.votes.sum(axis=1) >= 2).any():
         raise Gap("No pair has two human raters.")
     rng = generator("bias", config.seed, "ceiling")
-    found = agreement.ceiling(opinions.votes, opinions.annotator, opinions.groups, bootstrap=config.bootstrap, rng=rng)
+    found = agreement.ceiling(compared.votes, compared.annotator, compared.groups, bootstrap=config.bootstrap, rng=rng)
     return spread(found.share) | {
         "fleiss_kappa": finite(found.fleiss),
         "one_human": finite(found.one_human),
         "n": found.n_pairs,
-        "n_twosomes": found.n_twosomes,
+        "n_rater_pairs": found.n_rater_pairs,
     }
 
 
-def _position(opinions: Opinions) -> Facts:
-    both = ~np.isnan(opinions.p_order_01) & ~np.isnan(opinions.p_order_10)
+def _position(compared: Comparison) -> Facts:
+    both = ~np.isnan(compared.p_order_01) & ~np.isnan(compared.p_order_10)
     if not both.any():
         raise Gap("The annotator's answers in the two orders are not known.")
-    found = swap(opinions.p_order_01[both], opinions.p_order_10[both])
+    found = swap(compared.p_order_01[both], compared.p_order_10[both])
     return spread(found.bias) | {"consistency": spread(found.consistency), "n": found.n}
 
 
-def _calibration(opinions: Opinions) -> Facts:
-    kept = opinions.is_compared
-    annotator = opinions.annotator[kept]
+def _calibration(compared: Comparison) -> Facts:
+    kept = compared.is_compared
+    annotator = compared.annotator[kept]
     if not kept.any():
         raise Gap("No pair has both a human preference and an answer of the annotator.")
     if np.isin(annotator, (0.0, 0.5, 1.0)).all():
         raise Gap("The annotator gives choices (0, ½ or 1), not probabilities.")
-    found = calibration(opinions.human[kept], annotator)
+    found = calibration(compared.human[kept], annotator)
     bins = [
         spread(human) | {"said": float(said), "n": int(n)}
         for said, human, n in zip(found.said, found.human, found.counts, strict=True)
@@ -155,15 +155,15 @@ def _calibration(opinions: Opinions) -> Facts:
     return {"error": finite(found.error), "bins": bins}
 
 
-def _words(opinions: Opinions, config: BiasConfig) -> list[Facts]:
-    kept = opinions.is_compared
-    differ = _disagreements(opinions, kept)
+def _words(compared: Comparison, config: BiasConfig) -> list[Facts]:
+    kept = compared.is_compared
+    differ = _disagreements(compared, kept)
     if differ.size == 0 or differ.min() == differ.max():
         rest = "and so no word can matter" if differ.size else "so there is nothing to compare"
         raise Gap(f"Annotator and people {'always differ' if differ.any() else 'never differ'}, {rest}.")
-    places, groups = np.unique(opinions.groups[kept], return_inverse=True)
+    places, groups = np.unique(compared.groups[kept], return_inverse=True)
     found = lift.word_lift(
-        [opinions.prompts[i] for i in places],
+        [compared.prompts[i] for i in places],
         differ,
         groups,
         min_support=config.min_support,
@@ -196,20 +196,20 @@ def _word(found: lift.Lift, alpha: float) -> Facts:
     }
 
 
-def _disagreements(opinions: Opinions, kept: Bools) -> Floats:
-    human, annotator = (agreement.choices(p[kept]) for p in (opinions.human, opinions.annotator))
+def _disagreements(compared: Comparison, kept: Bools) -> Floats:
+    human, annotator = (agreement.choices(p[kept]) for p in (compared.human, compared.annotator))
     return np.asarray(human != annotator, dtype=np.float64)
 
 
-def _properties(opinions: Opinions, config: BiasConfig, guilty: Facts | None, gaps: dict[str, str]) -> list[Facts]:
+def _properties(compared: Comparison, config: BiasConfig, guilty: Facts | None, gaps: dict[str, str]) -> list[Facts]:
     """Weights everywhere, and where the guiltiest word is; one family of tests."""
-    if opinions.differences is None:
+    if compared.differences is None:
         raise Gap("The table has no images.")
-    measured = opinions.is_compared & ~np.isnan(opinions.differences).any(axis=1)
+    measured = compared.is_compared & ~np.isnan(compared.differences).any(axis=1)
     scopes: list[tuple[str | None, Bools]] = [(None, measured)]
     if guilty:
-        scopes.append((guilty["word"], measured & picture.has_word(opinions, guilty["word"])))
-    rows = [row for where, kept in scopes for row in _weights(opinions, where, kept, gaps)]
+        scopes.append((guilty["word"], measured & picture.has_word(compared, guilty["word"])))
+    rows = [row for where, kept in scopes for row in _weights(compared, where, kept, gaps)]
     if not rows:
         raise Gap("There are too few prompts with both preferences, or the images of each pair have equal properties.")
     from scipy.stats import false_discovery_control  # scipy takes 0.3 s to import
@@ -218,17 +218,17 @@ def _properties(opinions: Opinions, config: BiasConfig, guilty: Facts | None, ga
     return [r | {"q": float(v), "flagged": bool(v <= config.alpha)} for r, v in zip(rows, q, strict=True)]
 
 
-def _weights(opinions: Opinions, where: str | None, kept: Bools, gaps: dict[str, str]) -> list[Facts]:
-    assert opinions.differences is not None
-    raw = opinions.differences[kept]
+def _weights(compared: Comparison, where: str | None, kept: Bools, gaps: dict[str, str]) -> list[Facts]:
+    assert compared.differences is not None
+    raw = compared.differences[kept]
     # One unit for all prompts, so that the weights of two scopes can be held side by side.
-    scale = picture.scales(opinions)
+    scale = picture.scales(compared)
     varying = [j for j in range(len(PROPERTIES)) if len(raw) and scale[j] > 0 and np.ptp(raw[:, j]) > 0]
     for j in set(range(len(PROPERTIES))) - set(varying):
         gaps[f"weight of {PROPERTIES[j]}"] = "It never differs between the two images of a pair."
-    human, annotator = (agreement.choices(p[kept]) / 2 for p in (opinions.human, opinions.annotator))
+    human, annotator = (agreement.choices(p[kept]) / 2 for p in (compared.human, compared.annotator))
     found = (
-        weights.weights(raw[:, varying] / scale[varying], human, annotator, opinions.groups[kept]) if varying else None
+        weights.weights(raw[:, varying] / scale[varying], human, annotator, compared.groups[kept]) if varying else None
     )
     if found is None:
         return []

@@ -30,7 +30,7 @@ with warnings.catch_warnings():
 
 from dedpo import disk, redact
 from dedpo.bias import workspace_files
-from dedpo.bias.opinions import Opinions
+from dedpo.bias.comparison import Comparison
 from dedpo.bias.picture import has_word
 from dedpo.errors import excerpt
 from dedpo.outputs.manifest import write_text
@@ -56,7 +56,7 @@ class AnnotatorKappa(SingleValueMetric):  # type: ignore[misc]
 
 
 class HumanAgreement(SingleValueMetric):  # type: ignore[misc]
-    """Share of twosomes of a pair's raters who choose alike."""
+    """Share of all two raters of a pair who choose alike."""
 
 
 class OrderConsistency(SingleValueMetric):  # type: ignore[misc]
@@ -115,7 +115,7 @@ class _HumanAgreement(_Reading[HumanAgreement]):
     title = "people with each other (on these pairs)"
 
     def read(self, pairs: pd.DataFrame) -> float:
-        return float(pairs["raters_alike"].sum() / pairs["raters_twosomes"].sum())
+        return float(pairs["raters_alike"].sum() / pairs["rater_pairs"].sum())
 
 
 class _OrderConsistency(_Reading[OrderConsistency]):
@@ -141,23 +141,23 @@ class _WordAgreement(_Reading[WordAgreement]):
         return float((having["human"] == having["annotator"]).mean())
 
 
-class Run(NamedTuple):
+class DashboardRun(NamedTuple):
     """A run as Evidently has it, and the words that its dashboard follows."""
 
     snapshot: Any
     words: list[str]
 
 
-def write(opinions: Opinions, facts: Facts, page: Path) -> Run | None:
+def write(compared: Comparison, facts: Facts, page: Path) -> DashboardRun | None:
     """Write the page; where no pair has both preferences it says so, and there is no run."""
     words = [w["word"] for w in facts["words"] if w["flagged"] and w["lift"] > 0]
-    pairs = _table(opinions, words)
+    pairs = _table(compared, words)
     if pairs.empty:
         write_text(page, _EMPTY)
         return None
     metrics: list[Any] = [AnnotatorAgreement()]
     metrics += [AnnotatorKappa()] if facts["agreement"]["kappa"] is not None else []
-    metrics += [HumanAgreement()] if pairs["raters_twosomes"].sum() else []
+    metrics += [HumanAgreement()] if pairs["rater_pairs"].sum() else []
     metrics += [OrderConsistency(), PositionBias()] if pairs["order_change"].notna().any() else []
     metrics += [WordAgreement(word=w) for w in words]
     with warnings.catch_warnings():
@@ -166,7 +166,7 @@ def write(opinions: Opinions, facts: Facts, page: Path) -> Run | None:
         snapshot.save_html(str(page))
         # Three megabytes of it are a program, which blotting out by form breaks; nothing that is ours is a free text.
         disk.write_text(page, redact.known(_steady(page.read_text(encoding="utf-8"))))
-    return Run(snapshot, words)
+    return DashboardRun(snapshot, words)
 
 
 def _steady(html: str) -> str:
@@ -176,21 +176,21 @@ def _steady(html: str) -> str:
     return html
 
 
-def _table(opinions: Opinions, words: list[str]) -> pd.DataFrame:
-    """A row a compared pair, without any text: choices (0, ½, 1), twosomes of raters, orders, and words."""
-    kept = opinions.is_compared
-    raters = opinions.votes.sum(axis=1)
-    known = ~np.isnan(opinions.p_order_01) & ~np.isnan(opinions.p_order_10)
-    first, second = (_choice(np.nan_to_num(p, nan=0.5)) for p in (opinions.p_order_01, opinions.p_order_10))
+def _table(compared: Comparison, words: list[str]) -> pd.DataFrame:
+    """A row a compared pair, without any text: choices (0, ½, 1), pairs of raters, orders, and words."""
+    kept = compared.is_compared
+    raters = compared.votes.sum(axis=1)
+    known = ~np.isnan(compared.p_order_01) & ~np.isnan(compared.p_order_10)
+    first, second = (_choice(np.nan_to_num(p, nan=0.5)) for p in (compared.p_order_01, compared.p_order_10))
     columns: dict[str, Any] = {
-        "human": _choice(opinions.human[kept]),
-        "annotator": _choice(opinions.annotator[kept]),
-        "raters_alike": (opinions.votes * (opinions.votes - 1) / 2).sum(axis=1)[kept],
-        "raters_twosomes": (raters * (raters - 1) / 2)[kept],
+        "human": _choice(compared.human[kept]),
+        "annotator": _choice(compared.annotator[kept]),
+        "raters_alike": (compared.votes * (compared.votes - 1) / 2).sum(axis=1)[kept],
+        "rater_pairs": (raters * (raters - 1) / 2)[kept],
         "same_in_both_orders": np.where(known, first == second, np.nan)[kept],
-        "order_change": (opinions.p_order_01 - opinions.p_order_10)[kept],
+        "order_change": (compared.p_order_01 - compared.p_order_10)[kept],
     }
-    columns |= {f"word: {w}": has_word(opinions, w)[kept] for w in words}
+    columns |= {f"word: {w}": has_word(compared, w)[kept] for w in words}
     return pd.DataFrame(columns)
 
 
@@ -198,7 +198,7 @@ def _choice(preferences: Floats) -> Floats:
     return choices(preferences) / 2
 
 
-def add(run: Run, workspace: Path) -> list[str]:
+def add(run: DashboardRun, workspace: Path) -> list[str]:
     """Add a run to the workspace, which is made with its panels if it is new.
 
     A file there that a killed run left torn is put aside, and a workspace that takes no run costs none of the results.
@@ -220,7 +220,7 @@ def add(run: Run, workspace: Path) -> list[str]:
     return warned
 
 
-def _add(space: Workspace, run: Run) -> None:
+def _add(space: Workspace, run: DashboardRun) -> None:
     # A folder without metadata.json is None among them.
     found = [p for p in space.list_projects() if p is not None and p.name == PROJECT]
     project = (

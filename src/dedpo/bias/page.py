@@ -84,7 +84,7 @@ def _word_chart(facts: Facts) -> str:
         shift = 1 - w["disagreement_without"]
         low = math.nan if w["high"] is None else max(0.0, shift - w["high"])
         high = math.nan if w["low"] is None else min(1.0, shift - w["low"])
-        rows.append(charts.Row(_wordlist(w["words"], 1), colour, 1 - w["disagreement"], low, high, emphasis=guilty))
+        rows.append(charts.Dot(_wordlist(w["words"], 1), colour, 1 - w["disagreement"], low, high, emphasis=guilty))
     lines = {facts["agreement"]["value"]: charts.INK}
     if facts["ceiling"]:
         lines[facts["ceiling"]["value"]] = charts.PEOPLE

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from dedpo.bias.opinions import Opinions
+from dedpo.bias.comparison import Comparison
 from dedpo.stats.agreement import choices
 from dedpo.stats.arrays import Bools, Floats
 from dedpo.stats.intervals import wilson
@@ -17,41 +17,41 @@ BINS: Final = 5
 Facts = dict[str, Any]
 
 
-def has_word(opinions: Opinions, word: str) -> Bools:
+def has_word(compared: Comparison, word: str) -> Bools:
     """Which rows' prompts have the word, shape (n,)."""
-    having = np.array([word in words_of(p) for p in opinions.prompts], dtype=bool)
-    return having[opinions.groups] if len(having) else np.zeros(0, dtype=bool)
+    having = np.array([word in words_of(p) for p in compared.prompts], dtype=bool)
+    return having[compared.groups] if len(having) else np.zeros(0, dtype=bool)
 
 
-def scales(opinions: Opinions) -> Floats:
+def scales(compared: Comparison) -> Floats:
     """The unit of each property's difference, its root mean square over all compared pairs, shape (4,)."""
-    assert opinions.differences is not None
-    measured = opinions.differences[opinions.is_compared]
+    assert compared.differences is not None
+    measured = compared.differences[compared.is_compared]
     known = measured[~np.isnan(measured).any(axis=1)]
     return np.asarray(np.sqrt((known**2).mean(axis=0))) if len(known) else np.zeros(len(PROPERTIES))
 
 
-def choose(opinions: Opinions, properties: list[Facts], guilty: Facts | None) -> Facts | None:
+def choose(compared: Comparison, properties: list[Facts], guilty: Facts | None) -> Facts | None:
     """The property that differs most, where the guiltiest word is if there is one; None if no property is flagged."""
     word = guilty["word"] if guilty else None
     flagged = [p for p in properties if p["flagged"] and p["where"] == word]
     if not flagged:
         return None
     worst = max(flagged, key=lambda p: abs(p["difference"]))
-    assert opinions.differences is not None
+    assert compared.differences is not None
     j = PROPERTIES.index(worst["property"])
-    x = opinions.differences[:, j] / scales(opinions)[j]
-    kept = opinions.is_compared & ~np.isnan(x)
+    x = compared.differences[:, j] / scales(compared)[j]
+    kept = compared.is_compared & ~np.isnan(x)
     if word is None:
         scopes = [("all prompts", kept)]
     else:
-        inside = has_word(opinions, word)
+        inside = has_word(compared, word)
         scopes = [(f"prompts with “{word}”", kept & inside), ("all other prompts", kept & ~inside)]
-    panels = [{"title": title, "n": int(s.sum()), "bins": _bins(x, opinions, s)} for title, s in scopes if s.any()]
+    panels = [{"title": title, "n": int(s.sum()), "bins": _bins(x, compared, s)} for title, s in scopes if s.any()]
     return {"property": worst["property"], "word": word, "panels": panels}
 
 
-def _bins(x: Floats, opinions: Opinions, kept: Bools) -> list[Facts]:
+def _bins(x: Floats, compared: Comparison, kept: Bools) -> list[Facts]:
     """Equally filled bins of x, each with both shares."""
     rows = np.flatnonzero(kept)
     parts = np.array_split(rows[np.argsort(x[rows], kind="stable")], min(BINS, len(rows)))
@@ -59,8 +59,8 @@ def _bins(x: Floats, opinions: Opinions, kept: Bools) -> list[Facts]:
         {
             "x": float(x[part].mean()),
             "n": len(part),
-            "human": _share(opinions.human[part]),
-            "annotator": _share(opinions.annotator[part]),
+            "human": _share(compared.human[part]),
+            "annotator": _share(compared.annotator[part]),
         }
         for part in parts
     ]

@@ -1,4 +1,4 @@
-"""Reading opinions: from the stages' folders, or from any CSV."""
+"""Reading comparisons: from the stages' folders, or from any CSV."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dedpo.bias.opinions import Opinions, grouped, votes
+from dedpo.bias.comparison import Comparison, grouped, votes
 from dedpo.contract import records, tables
 from dedpo.errors import UserError, excerpt
 from dedpo.stats.agreement import against_others, is_reversed
 from dedpo.stats.arrays import Floats
 from dedpo.tabular import codings, recognition, sheets
-from dedpo.tabular.codings import Said
+from dedpo.tabular.codings import ValueMeanings
 from dedpo.vision import images
 from dedpo.vision.covariates import PROPERTIES, measure
 
 
 def read_folder(
     pairs: Path, ratings: Path, splits: Path, labels: Path, features: Path | None, max_pixels: int
-) -> Opinions:
-    """Opinions on the pairs whose human ratings a run may see: the labelled ones and the held-out ones.
+) -> Comparison:
+    """The comparison on the pairs whose human ratings a run may see: the labelled ones and the held-out ones.
 
     Args:
         features: the folder of the pairs' features, which holds what was measured of their images; None: there is none.
@@ -55,7 +55,7 @@ def read_folder(
         differences = _of_features(features, joined.column("pair_id"))
     _measure(pairs, place, differences, max_pixels)
     rows = np.array([place[p] for p in rated.column("pair_id").to_pylist()], dtype=np.int64)
-    return Opinions(
+    return Comparison(
         annotator_name=str(names[0]),
         prompts=prompts,
         groups=groups,
@@ -114,15 +114,15 @@ def _properties(image: dict[str, Any], max_pixels: int) -> Floats:
 
 def read_table(
     path: Path, *, human: str, ai: str, prompt: str, raters: Sequence[str], values: Mapping[str, Sequence[str]]
-) -> Opinions:
-    """Opinions from a text table with a header (commas, semicolons, tabs; UTF-8 or Excel's UTF-16).
+) -> Comparison:
+    """The comparison in a text table with a header (commas, semicolons, tabs; UTF-8 or Excel's UTF-16).
 
     Args:
         human, ai: columns of preferences as `codings` knows them; several names with commas between: the shares of the
             first, the second and a tie. A list in a cell of `human` is several people.
         prompt: column of texts; rows of one text are taken as alike.
         raters: columns of single people's preferences.
-        values: what a user says that values mean: first, second, tie, unrated → as `codings.said` takes it.
+        values: what a user says that values mean: first, second, tie, unrated → as `codings.value_meanings` takes it.
 
     Raises:
         UserError: no such file, column or row; a column whose values' meaning is not certain; a cell that is no
@@ -131,9 +131,9 @@ def read_table(
     wanted = list(dict.fromkeys([human, ai, *raters]))
     header, rows = _read_rows(path, {*wanted, prompt})
     places = {name: _places(path, name, header) for name in (*wanted, prompt)}
-    told = codings.said(values, wanted)
-    read = {name: _opinions(path, name, places[name], rows, told) for name in wanted}
-    columns = {name: column.opinions for name, column in read.items()}
+    told = codings.value_meanings(values, wanted)
+    read = {name: _preferences(path, name, places[name], rows, told) for name in wanted}
+    columns = {name: column.preferences for name, column in read.items()}
     prompts, groups = grouped([record.cells[places[prompt][0]].strip() for record in rows])
     n = len(rows)
     means = {name: np.array([np.mean(cell) if cell else np.nan for cell in columns[name]]) for name in wanted}
@@ -142,7 +142,7 @@ def read_table(
     people = [(i, p) for name in (*raters, *several) for i, cell in enumerate(columns[name]) for p in cell]
     single = votes(np.array([i for i, _ in people], dtype=np.int64), np.array([p for _, p in people]), n)
     nowhere = np.full(n, np.nan)
-    return Opinions(
+    return Comparison(
         annotator_name=ai,
         prompts=prompts,
         groups=groups,
@@ -157,7 +157,7 @@ def read_table(
     )
 
 
-def _read_rows(path: Path, known: Collection[str]) -> tuple[list[str], list[sheets.Record]]:
+def _read_rows(path: Path, known: Collection[str]) -> tuple[list[str], list[sheets.SheetRow]]:
     """The header, and each row that is not empty."""
     first, *rows = sheets.records(path, known)
     header = sheets.header(first, path)
@@ -182,12 +182,12 @@ def _places(path: Path, name: str, header: Sequence[str]) -> list[int]:
 class _Column(NamedTuple):
     """The preferences in each row's cell (one, several of a list, or none), and what would turn all of them round."""
 
-    opinions: list[list[float]]
+    preferences: list[list[float]]
     changed_over: str
 
 
-def _opinions(
-    path: Path, name: str, places: Sequence[int], rows: Sequence[sheets.Record], told: Mapping[str, Said]
+def _preferences(
+    path: Path, name: str, places: Sequence[int], rows: Sequence[sheets.SheetRow], told: Mapping[str, ValueMeanings]
 ) -> _Column:
     is_shares = len(places) > 1
     cells = [[r.cells[i] for i in places] if is_shares else r.cells[places[0]] for r in rows]
@@ -212,7 +212,7 @@ def _opinions(
 
 def _turned(columns: Mapping[str, _Column]) -> list[str]:
     """Raters who side with the others so rarely that their columns may be the other way round."""
-    cells = [column.opinions for column in columns.values()]
+    cells = [column.preferences for column in columns.values()]
     given = [(i, k, p) for k, each in enumerate(cells) for i, cell in enumerate(each) for p in cell]
     if not given:
         return []

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from dedpo.bias import answer, page, reading
 from dedpo.bias.analysis import analyse
-from dedpo.bias.opinions import Opinions
+from dedpo.bias.comparison import Comparison
 from dedpo.contract.sections import BiasConfig
 from dedpo.errors import UserError
 from dedpo.outputs.manifest import output_folder, write_json, write_text
 
 if TYPE_CHECKING:
-    from dedpo.bias.evidently_report import Run
+    from dedpo.bias.evidently_report import DashboardRun
 
 
 def run(
@@ -49,8 +49,8 @@ def run(
         inputs["features"] = features
     settings = config.model_dump() | {"max_pixels": max_pixels}
     with output_folder(out, stage="bias", config=settings, inputs=inputs) as partial:
-        opinions = reading.read_folder(pairs, ratings, splits, labels, features, max_pixels)
-        facts, evidently = _write(opinions, config, partial)
+        compared = reading.read_folder(pairs, ratings, splits, labels, features, max_pixels)
+        facts, evidently = _write(compared, config, partial)
     _follow(evidently, config)
     return facts
 
@@ -69,7 +69,7 @@ def run_table(
     """The same for any table of preferences, without images: `human`, `ai`, `prompt` and `raters` name its columns.
 
     Args:
-        values: what a user says that values mean; see `store.read_table`.
+        values: what a user says that values mean; see `reading.read_table`.
 
     Returns:
         the content of bias.json.
@@ -83,8 +83,8 @@ def run_table(
     if not table.is_file():
         raise UserError(f"{table}: no such file; name a CSV with --table")
     with output_folder(out, stage="bias", config=config.model_dump() | columns, inputs={"table": table}) as partial:
-        opinions = reading.read_table(table, human=human, ai=ai, prompt=prompt, raters=raters, values=told)
-        facts, evidently = _write(opinions, config, partial)
+        compared = reading.read_table(table, human=human, ai=ai, prompt=prompt, raters=raters, values=told)
+        facts, evidently = _write(compared, config, partial)
     _follow(evidently, config)
     return facts
 
@@ -107,20 +107,20 @@ def describe(facts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _write(opinions: Opinions, config: BiasConfig, folder: Path) -> tuple[dict[str, Any], Run | None]:
-    facts = analyse(opinions, config)
-    facts |= {"headline": answer.headline(facts), "reversed": answer.turned(facts, opinions.remedy)}
-    facts["warnings"] = [*opinions.warnings, *([facts["reversed"]] if facts["reversed"] else [])]
+def _write(compared: Comparison, config: BiasConfig, folder: Path) -> tuple[dict[str, Any], DashboardRun | None]:
+    facts = analyse(compared, config)
+    facts |= {"headline": answer.headline(facts), "reversed": answer.turned(facts, compared.remedy)}
+    facts["warnings"] = [*compared.warnings, *([facts["reversed"]] if facts["reversed"] else [])]
     facts["notes"] = [*facts["warnings"], *facts["notes"]]
     facts["settings"] = config.model_dump()
     write_json(folder / "bias.json", facts)
     write_text(folder / "bias.html", page.render(facts))
     from dedpo.bias import evidently_report  # takes 5 s to import
 
-    return facts, evidently_report.write(opinions, facts, folder / "evidently.html")
+    return facts, evidently_report.write(compared, facts, folder / "evidently.html")
 
 
-def _follow(run: Run | None, config: BiasConfig) -> None:
+def _follow(run: DashboardRun | None, config: BiasConfig) -> None:
     """Add the run to the workspace, once the results are finished: they do not depend on it."""
     if run is None:
         return

@@ -55,7 +55,7 @@ def data_import(
     --tie 0. Optional: rater, group, order_shown, time. Killed and started again, an import goes on where it was.
     """
     from dedpo.data import stage
-    from dedpo.data.importing.columns import Asked
+    from dedpo.data.importing.columns import ColumnOptions
     from dedpo.tabular import codings
 
     given = {
@@ -63,9 +63,10 @@ def data_import(
         "preference": preference, "rater": rater,
     }  # fmt: skip
     columns = {meaning: name for meaning, name in given.items() if name is not None}
-    values = codings.said({"first": first or [], "second": second or [], "tie": tie or [], "unrated": unrated or []})
-    asked = Asked(columns, values.get("", codings.Said()))
-    counted = stage.import_pairs(settings.data, source=source, out=paths.data, layout=layout, asked=asked)
+    said = {"first": first or [], "second": second or [], "tie": tie or [], "unrated": unrated or []}
+    values = codings.value_meanings(said)
+    asked = ColumnOptions(columns, values.get("", codings.ValueMeanings()))
+    counted = stage.import_pairs(settings.data, source=source, out=Layout(work).data, layout=layout, asked=asked)
     counted.pop("warnings", None)  # logged
     say(counted)
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 from dedpo.contract import tables
 from dedpo.contract.model_names import check_name
 from dedpo.contract.sections import DataConfig
-from dedpo.data import differences, imported
 from dedpo.data import features as features_
+from dedpo.data import image_differences, imported
 from dedpo.outputs import origin
 from dedpo.outputs.manifest import output_folder, write_json
 
@@ -37,7 +37,7 @@ def features(config: DataConfig, *, data: Path, out: Path, ratings: Path | None 
     """
     settings = config.model_dump(include={"clip_model", "max_pixels"})
     if config.clip_model is not None:
-        check_name(config.clip_model, differences.PLACE)
+        check_name(config.clip_model, image_differences.PLACE)
     here, on_hub = origin.split_models({"clip_model": config.clip_model})
     inputs = {"data": data} | here
     if ratings is not None:
@@ -45,8 +45,8 @@ def features(config: DataConfig, *, data: Path, out: Path, ratings: Path | None 
     with output_folder(out, stage="features", config=settings, inputs=inputs, models=on_hub) as partial:
         pairs = imported.rated_pairs(data / "pairs", data / "ratings.parquet", ratings)
         prompts = pairs.column("prompt").to_pylist()
-        batches = imported.twosomes(data / "pairs", pairs.column("pair_id"), BATCH)
-        measured, embeddings = differences.measure(config, prompts, batches)
+        batches = imported.image_pairs(data / "pairs", pairs.column("pair_id"), BATCH)
+        measured, embeddings = image_differences.measure(config, prompts, batches)
         found = features_.assemble(prompts, measured, embeddings)
         rows = pairs.select(["pair_id", "group"]).append_column("features", pa.array(list(found.values)))
         tables.write(rows.sort_by("pair_id"), tables.FEATURES, partial / "features.parquet")

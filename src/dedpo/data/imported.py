@@ -1,4 +1,4 @@
-"""Reading an import back: groups, ratings, and the rated pairs with their images, a few at a time."""
+"""RowReader an import back: groups, ratings, and the rated pairs with their images, a few at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dedpo.contract import tables
 from dedpo.errors import UserError
 
 
-class Twosome(NamedTuple):
+class ImagePair(NamedTuple):
     """A pair's images in an order that swapping them does not change, so that what is measured changes its sign only.
 
     Attributes:
@@ -73,7 +73,7 @@ def rated_pairs(pairs: Path, ratings: Path, later: Path | None = None) -> pa.Tab
     return rows
 
 
-def twosomes(pairs: Path, ids: pa.ChunkedArray, size: int) -> Iterator[list[Twosome]]:
+def image_pairs(pairs: Path, ids: pa.ChunkedArray, size: int) -> Iterator[list[ImagePair]]:
     """The images of the pairs `ids`, up to `size` pairs at a time, in the shards' order; one shard is in memory.
 
     Raises:
@@ -85,10 +85,10 @@ def twosomes(pairs: Path, ids: pa.ChunkedArray, size: int) -> Iterator[list[Twos
         rows = rows.filter(pc.is_in(rows.column("pair_id"), wanted)).select(["pair_id", "image_0", "image_1"])
         for chunk in rows.to_batches(max_chunksize=size):
             if chunk.num_rows:
-                yield [_twosome(row, shard) for row in chunk.to_pylist()]
+                yield [_image_pair(row, shard) for row in chunk.to_pylist()]
 
 
-def _twosome(row: dict[str, Any], shard: Path) -> Twosome:
+def _image_pair(row: dict[str, Any], shard: Path) -> ImagePair:
     first, second = ((row[name]["bytes"] or b"") for name in ("image_0", "image_1"))
     images = (first, second) if first < second else (second, first)
-    return Twosome(f"{shard}: pair {row['pair_id']}", images, (first < second) - (first > second))
+    return ImagePair(f"{shard}: pair {row['pair_id']}", images, (first < second) - (first > second))

@@ -10,10 +10,10 @@ from typing import Any, Final
 from dedpo.contract import records, tables
 from dedpo.contract.sections import DataConfig
 from dedpo.data.feature_stage import features as features
-from dedpo.data.importing import importer, questions, shard_writer, shards
-from dedpo.data.importing.checked import CheckStore
-from dedpo.data.importing.columns import Asked
-from dedpo.data.importing.importer import Merged
+from dedpo.data.importing import distinct_pairs, sanity_checks, shard_plan, shard_writer
+from dedpo.data.importing.checked_images import CheckedImages
+from dedpo.data.importing.columns import ColumnOptions
+from dedpo.data.importing.distinct_pairs import Merged
 from dedpo.data.layouts import copy_import, detect
 from dedpo.data.layouts.source import Source
 from dedpo.data.overview.stage import stats as stats
@@ -34,7 +34,7 @@ def import_pairs(
     source: Path | str,
     out: Path,
     layout: str | None = None,
-    asked: Asked | None = None,
+    asked: ColumnOptions | None = None,
 ) -> dict[str, Any]:
     """Read pairs and ratings in one of `layouts.LAYOUTS`; write pairs/, ratings.parquet, set_aside.csv, summary.json.
 
@@ -62,18 +62,18 @@ def import_pairs(
     settings |= {"source": opened.name, "layout": opened.layout, **opened.settings}
     with (
         output_folder(out, stage="data", config=settings, inputs=opened.inputs, resumable=True) as partial,
-        CheckStore(partial / CHECKS) as checks,
+        CheckedImages(partial / CHECKS) as checks,
     ):
-        merged = importer.merge(shard_writer.look(opened, checks, config.max_pixels))
+        merged = distinct_pairs.merge(shard_writer.look(opened, checks, config.max_pixels))
         set_aside = sorted(merged.set_aside, key=lambda s: s.number)
         write_csv(partial / SET_ASIDE, "row", cells(set_aside))
-        questions.refuse_coding(merged, str(source))
+        sanity_checks.refuse_coding(merged, str(source))
         summary = _summary(opened, merged, set_aside)
         if not merged.pairs:
             raise UserError(_nothing_left(source, summary, partial / SET_ASIDE))
-        planned = shards.plan_shards(merged.pairs, source=opened.name, shard_rows=config.shard_rows)
+        planned = shard_plan.plan_shards(merged.pairs, source=opened.name, shard_rows=config.shard_rows)
         shard_writer.write_shards(planned, opened, partial / "pairs", checks)
-        ratings = importer.ratings_table(merged.ratings, opened.name)
+        ratings = distinct_pairs.ratings_table(merged.ratings, opened.name)
         tables.write(ratings, tables.RATINGS, partial / "ratings.parquet")
         write_json(partial / SUMMARY, summary)
     for warning in summary["warnings"]:
@@ -114,7 +114,7 @@ def _summary(source: Source, merged: Merged, set_aside: list[SetAside]) -> dict[
         "published_splits": merged.rows_of_part,
         "ignored_columns": list(source.ignored_columns),
         "notes": notes,
-        "warnings": questions.warnings(merged, source.ignored_columns),
+        "warnings": sanity_checks.warnings(merged, source.ignored_columns),
     }
 
 

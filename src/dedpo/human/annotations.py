@@ -16,7 +16,7 @@ _ORDERS: Final = ("01", "10")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HumanAnswer:
     """One person's answer to one task, in the pair's orientation.
 
     Attributes:
@@ -37,7 +37,7 @@ class Answer:
     prompt: str
 
 
-def answer(number: int, data: dict[str, Any], annotation: Any) -> Answer:
+def answer(number: int, data: dict[str, Any], annotation: Any) -> HumanAnswer:
     """The answer of an annotation as 'JSON' has it.
 
     Args:
@@ -54,7 +54,7 @@ def answer(number: int, data: dict[str, Any], annotation: Any) -> Answer:
     if annotation.get("was_cancelled") or annotation.get("skipped"):
         raise RefusedError("skipped")
     prompt = data.get("prompt")
-    return Answer(
+    return HumanAnswer(
         number=number,
         round=str(name),
         pair_id=pair_id,

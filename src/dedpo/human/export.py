@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dedpo.errors import UserError, excerpt
-from dedpo.human.annotations import Answer as Answer
+from dedpo.human.annotations import HumanAnswer as HumanAnswer
 from dedpo.human.annotations import answer, from_minimum
 from dedpo.human.project import CONTROL
 from dedpo.tabular.rejected import RefusedError, SetAside
@@ -66,9 +66,9 @@ def _items(path: Path) -> list[Any]:
     return found
 
 
-def parse(tasks: list[Any]) -> tuple[list[Answer], list[SetAside]]:
+def parse(tasks: list[Any]) -> tuple[list[HumanAnswer], list[SetAside]]:
     """Every annotation, prediction and draft of the tasks: an answer, or set aside."""
-    answers: list[Answer] = []
+    answers: list[HumanAnswer] = []
     set_aside: list[SetAside] = []
     for number, (data, annotation, kind) in enumerate(_annotations(tasks), start=1):
         try:
@@ -82,7 +82,7 @@ def parse(tasks: list[Any]) -> tuple[list[Answer], list[SetAside]]:
     return answers, set_aside
 
 
-def check(path: Path, tasks: Sequence[Any], answers: Sequence[Answer], set_aside: Sequence[SetAside]) -> None:
+def check(path: Path, tasks: Sequence[Any], answers: Sequence[HumanAnswer], set_aside: Sequence[SetAside]) -> None:
     """Refuse a file that holds no answer at all, unless people have only skipped.
 
     Raises:

@@ -16,8 +16,8 @@ from dedpo.contract import answered_pairs, tables
 from dedpo.contract.answered_pairs import ANSWERED, SELECTION, is_round
 from dedpo.contract.holdout import is_held_out
 from dedpo.errors import UserError
-from dedpo.human.export import Answer
-from dedpo.human.project import ending
+from dedpo.human.export import HumanAnswer
+from dedpo.human.project import ending, is_round
 from dedpo.outputs.manifest import MANIFEST, fingerprint
 from dedpo.stats.arrays import Floats
 from dedpo.tabular.rejected import SetAside, cells, write_csv
@@ -181,7 +181,7 @@ def read_ratings(path: Path) -> pa.Table:
     return tables.read(path, tables.RATINGS) if tables.count_rows(path) else tables.RATINGS.schema.empty_table()
 
 
-def ratings_table(given: list[Answer]) -> pa.Table:
+def ratings_table(given: list[HumanAnswer]) -> pa.Table:
     """Rows of the ratings table, sorted by pair and rater."""
     rows = sorted(given, key=lambda a: (a.pair_id, a.rater))
     names = ("pair_id", "rater", "preference", "order_shown", "time")

@@ -93,7 +93,7 @@ def _merge(path: Path, human: Path, ratings: Path | None, latest: bool) -> dict[
     return summary | {"rounds": done, "warnings": warnings}
 
 
-def _check_asked(path: Path, human: Path, given: list[export.Answer], found: merging.Accepted) -> None:
+def _check_asked(path: Path, human: Path, given: list[export.HumanAnswer], found: merging.Accepted) -> None:
     strange = Counter(s.reason for s in found.set_aside if s.reason in merging.NOT_ASKED)
     if given and strange.total() == len(given):
         told = ", ".join(f"{count} × {reason}" for reason, count in strange.most_common())
@@ -142,7 +142,7 @@ def _earlier(merged: list[pa.Table]) -> tuple[dict[merging.Key, float], dict[mer
 
 
 def _mark(
-    folder: Path, orders: Mapping[str, str], merged: list[pa.Table], usable: list[export.Answer], path: Path
+    folder: Path, orders: Mapping[str, str], merged: list[pa.Table], usable: list[export.HumanAnswer], path: Path
 ) -> dict[str, Any]:
     """Write a round's answered.json, if it has or had an answer; return its counts.
 

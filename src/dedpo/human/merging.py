@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dedpo.human.export import Answer
+from dedpo.human.export import HumanAnswer
 from dedpo.rng import generator
 from dedpo.stats.agreement import CHOICES, Agreement, agreement, ceiling, choices
 from dedpo.stats.intervals import Interval
@@ -41,7 +41,7 @@ class Accepted(NamedTuple):
         replaced: (pair_id, rater) of the merged ratings in whose place a new one comes.
     """
 
-    new: list[Answer]
+    new: list[HumanAnswer]
     set_aside: list[SetAside]
     known: int
     duplicates: int
@@ -49,7 +49,7 @@ class Accepted(NamedTuple):
 
 
 def accept(
-    answers: list[Answer], rounds: Mapping[str, Mapping[str, str]], earlier: Earlier, since: Times | None = None
+    answers: list[HumanAnswer], rounds: Mapping[str, Mapping[str, str]], earlier: Earlier, since: Times | None = None
 ) -> Accepted:
     """Keep one answer of each person to each pair, if the pair was asked about and nothing contradicts it.
 
@@ -60,14 +60,14 @@ def accept(
             contradicts is set aside, and no merged rating is changed.
     """
     set_aside: list[SetAside] = []
-    asked: list[Answer] = []
+    asked: list[HumanAnswer] = []
     for answer in answers:
         reason = _not_asked(answer, rounds)
         if reason:
             set_aside.append(_aside(answer, reason))
         else:
             asked.append(answer)
-    new: list[Answer] = []
+    new: list[HumanAnswer] = []
     replaced: list[Key] = []
     known = duplicates = 0
     for key, same in groupby(sorted(asked, key=_key), _key):
@@ -93,11 +93,11 @@ def accept(
     return Accepted(new, sorted(set_aside, key=lambda s: s.number), known, duplicates, replaced)
 
 
-def _key(answer: Answer) -> Key:
+def _key(answer: HumanAnswer) -> Key:
     return answer.pair_id, answer.rater
 
 
-def _latest(given: list[Answer]) -> tuple[list[Answer], list[Answer]]:
+def _latest(given: list[HumanAnswer]) -> tuple[list[HumanAnswer], list[HumanAnswer]]:
     """One person's answers to one pair: those of the last moment, with what says the same, and those that differ."""
     last = max((a.time for a in given if a.time is not None), default=None)
     values = {a.preference for a in given if a.time == last}
@@ -110,7 +110,7 @@ def _is_older(time: datetime | None, than: datetime | None) -> bool:
     return time is not None and than is not None and time < than
 
 
-def gone(merged: list[pa.Table], listed: Collection[tuple[str, str]], answers: Iterable[Answer]) -> list[Key]:
+def gone(merged: list[pa.Table], listed: Collection[tuple[str, str]], answers: Iterable[HumanAnswer]) -> list[Key]:
     """(pair_id, rater) of merged ratings whose annotation is not in an export that lists all of its task, sorted.
 
     Only of people who answered something in that export: those of another project with the same tasks are not in it.
@@ -131,7 +131,7 @@ def gone(merged: list[pa.Table], listed: Collection[tuple[str, str]], answers: I
     return sorted(found)
 
 
-def _not_asked(answer: Answer, rounds: Mapping[str, Mapping[str, str]]) -> str:
+def _not_asked(answer: HumanAnswer, rounds: Mapping[str, Mapping[str, str]]) -> str:
     """Why the answer is to no question of ours; '' if it is to one."""
     if answer.round not in rounds:
         return UNKNOWN_ROUND
@@ -141,7 +141,7 @@ def _not_asked(answer: Answer, rounds: Mapping[str, Mapping[str, str]]) -> str:
     return "" if order == answer.order_shown else OTHER_ORDER
 
 
-def _aside(answer: Answer, reason: str) -> SetAside:
+def _aside(answer: HumanAnswer, reason: str) -> SetAside:
     return SetAside(answer.number, reason, f"{answer.rater} on pair {answer.pair_id}", answer.prompt)
 
 

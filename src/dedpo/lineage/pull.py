@@ -20,7 +20,7 @@ from dedpo.outputs.ownership import REQUEST
 from dedpo.terminal import progress
 
 if TYPE_CHECKING:
-    from dedpo.lineage.versions import Source, Version
+    from dedpo.lineage.versions import DataVersion, VersionedFile
 
 NOTE: Final = ".pulled.json"
 FETCHERS: Final = 8
@@ -163,7 +163,7 @@ def _already(out: Path, origin: dict[str, Any]) -> dict[str, Any] | None:
     return note | {"revision": origin["revision"]} if same else None
 
 
-def _remove_strays(partial: Path, files: list[Version]) -> None:
+def _remove_strays(partial: Path, files: list[VersionedFile]) -> None:
     """What an interrupted pull of something else left, and torn temporary files."""
     wanted = {v.name for v in files} | {REQUEST}
     for name, path in list(_walk(partial)):
@@ -174,14 +174,14 @@ def _remove_strays(partial: Path, files: list[Version]) -> None:
             path.rmdir()
 
 
-def _fetch_all(source: Source, files: list[Version], partial: Path, what: str) -> None:
+def _fetch_all(source: DataVersion, files: list[VersionedFile], partial: Path, what: str) -> None:
     with ThreadPoolExecutor(FETCHERS) as pool:
         is_here = list(pool.map(lambda v: _is_right(partial / v.name, v), files))
         missing = [v for v, is_right in zip(files, is_here, strict=True) if not is_right]
         here = sum((partial / v.name).stat().st_size for v, is_right in zip(files, is_here, strict=True) if is_right)
         _check_room(partial, source.size() - here)
 
-        def fetch(version: Version) -> None:
+        def fetch(version: VersionedFile) -> None:
             _fetch(source, version, partial / version.name, what)
 
         with progress("pulling", len(files), len(files) - len(missing)) as advance:
@@ -195,7 +195,7 @@ def _fetch_all(source: Source, files: list[Version], partial: Path, what: str) -
                 raise
 
 
-def _is_right(path: Path, version: Version) -> bool:
+def _is_right(path: Path, version: VersionedFile) -> bool:
     return version.md5 is not None and path.is_file() and md5_of(path, version.kind) == version.md5
 
 
@@ -205,7 +205,7 @@ def _check_room(folder: Path, needed: int) -> None:
         raise UserError(f"{folder}: {needed / 1e9:.3g} GB are to come and {free / 1e9:.3g} GB are free; make room")
 
 
-def _fetch(source: Source, version: Version, path: Path, what: str) -> None:
+def _fetch(source: DataVersion, version: VersionedFile, path: Path, what: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}{_TEMPORARY}")
     source.fetch(version, temporary)

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from dedpo.errors import UserError
 from dedpo.lineage.facts import of_output, of_part
-from dedpo.lineage.index import Index, owner, recorded_part
+from dedpo.lineage.finished_outputs import OutputsByHash, owner, recorded_part
 from dedpo.outputs import hashes, origin
 from dedpo.outputs.hashes import MANIFEST
 
@@ -99,7 +99,7 @@ class _Walk:
     """One trace: what was described, what was hashed, and the index of the work folder."""
 
     def __init__(self, work: Path) -> None:
-        self._work, self._index = work, Index(work)
+        self._work, self._index = work, OutputsByHash(work)
         self._above: set[Path] = set()
         self._told: set[Path] = set()
         self._hashed: dict[Path, dict[str, str] | str] = {}

@@ -25,7 +25,7 @@ _NO_CREDENTIALS: Final = ("credential", "auth", "permission", "forbidden", "toke
 _HASHES: Final = ("md5", "md5-dos2unix")
 
 
-class Version(NamedTuple):
+class VersionedFile(NamedTuple):
     """One file of a version.
 
     Attributes:
@@ -43,7 +43,7 @@ class Version(NamedTuple):
     place: Any
 
 
-class Source:
+class DataVersion:
     """A repository at a commit; use `opened`.
 
     Attributes:
@@ -55,7 +55,7 @@ class Source:
         self._repo = repo
         self._reference = reference
         self._index: Any = None
-        self._files: list[Version] | None = None
+        self._files: list[VersionedFile] | None = None
 
     @property
     def is_single(self) -> bool:
@@ -71,7 +71,7 @@ class Source:
     def _key(self) -> tuple[str, ...]:
         return PurePosixPath(self.path).relative_to(self._project).parts
 
-    def files(self) -> list[Version]:
+    def files(self) -> list[VersionedFile]:
         """The files at the reference's path, sorted by name; a single file has its own name.
 
         Raises:
@@ -82,7 +82,7 @@ class Source:
             raise self._unknown_path()
         return self.found()
 
-    def found(self) -> list[Version]:
+    def found(self) -> list[VersionedFile]:
         """The same; empty if nothing is there."""
         if self._files is None:
             self._check_projects()
@@ -110,7 +110,7 @@ class Source:
         entry = self._open_index().get(self._key)
         return int(entry.meta.size or 0) if entry is not None and entry.meta else 0
 
-    def fetch(self, version: Version, to: Path) -> None:
+    def fetch(self, version: VersionedFile, to: Path) -> None:
         """Write one file's content to `to`, from DVC's cache, its remote, or git.
 
         Raises:
@@ -127,7 +127,7 @@ class Source:
         except Exception as error:
             raise self._failure(error) from error
 
-    def _tracked_by_dvc(self, key: tuple[str, ...]) -> Iterator[Version]:
+    def _tracked_by_dvc(self, key: tuple[str, ...]) -> Iterator[VersionedFile]:
         if self._repo.dvc_dir is None:
             return
         index = self._open_index()
@@ -148,7 +148,7 @@ class Source:
                     "downloaded); run 'dvc update' and 'dvc push' where it is tracked"
                 )
             inside = where[len(key) :] or where[-1:]
-            yield Version("/".join(inside), "/".join(where), info.value, info.name, entry)
+            yield VersionedFile("/".join(inside), "/".join(where), info.value, info.name, entry)
 
     def _open_index(self) -> Any:
         if self._index is None:
@@ -178,7 +178,7 @@ class Source:
                     f"(its hash is {tree.hash_info.value}); push it again from where it was made"
                 )
 
-    def _tracked_by_git(self) -> Iterator[Version]:
+    def _tracked_by_git(self) -> Iterator[VersionedFile]:
         fs = self._repo.fs
         root = f"/{self.path}"
         if not fs.exists(root):
@@ -188,7 +188,7 @@ class Source:
             if any(part in ("", ".", "..") for part in name.split("/")):
                 raise UserError(f"{self._reference}: refused: git's tree names {excerpt(repr(name))}")
             if not name.endswith((".dvc", ".gitignore")):
-                yield Version(name, path.lstrip("/"), None, "md5", path)
+                yield VersionedFile(name, path.lstrip("/"), None, "md5", path)
 
     def _below(self, root: str) -> list[str]:
         """The files that git keeps below `root`."""
@@ -237,7 +237,7 @@ class Source:
 
 
 @contextmanager
-def opened(reference: Reference) -> Iterator[tuple[Source, str]]:
+def opened(reference: Reference) -> Iterator[tuple[DataVersion, str]]:
     """Open the repository at the reference's revision; yield it and the full commit.
 
     A folder is read where it is, with its cache and remotes; from elsewhere the one commit is fetched into a temporary
@@ -259,7 +259,7 @@ def opened(reference: Reference) -> Iterator[tuple[Source, str]]:
         with ExitStack() as stack:
             top = stack.enter_context(_open(reference, root, commit, settings))
             sources = [
-                Source(stack.enter_context(_project(top, path, settings)), reference, path)
+                DataVersion(stack.enter_context(_project(top, path, settings)), reference, path)
                 for path in _paths(reference)
             ]
             # Looked into only where there is a choice: what is here already is not asked for.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final, NamedTuple
 
-from dedpo.charts import Row
+from dedpo.charts import Dot
 from dedpo.report.methods import REFERENCE, title
 from dedpo.report.summary import Estimate
 
@@ -127,7 +127,7 @@ def number(value: float, *, signed: bool = False) -> str:
     return text.replace("-", "−")
 
 
-def bounds(found: Estimate | Row, *, signed: bool = False) -> str:
+def bounds(found: Estimate | Dot, *, signed: bool = False) -> str:
     """'low to high', or 'no interval'."""
     if not (math.isfinite(found.low) and math.isfinite(found.high)):
         return "no interval"

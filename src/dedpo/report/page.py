@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dedpo import html_pages
-from dedpo.charts import MACHINE, MUTED, PEOPLE, Curve, Row, Side, curves, dots, shares
+from dedpo.charts import MACHINE, MUTED, PEOPLE, Dot, Side, TrainingCurve, curves, dots, shares
 from dedpo.html_pages import percent
 from dedpo.report import costs, judged
 from dedpo.report.answer import bounds, number
@@ -70,7 +70,7 @@ def _charts(content: Content) -> dict[str, str]:
         charts["differences"] = dots(gaps, label, f"{primary} minus each method: {_listed(gaps)}", lines={0: MUTED})
     for key, lines in content.curves.items():
         drawn = [
-            Curve(li.method.title, li.method.colour, li.steps, li.values, li.method.name == content.primary)
+            TrainingCurve(li.method.title, li.method.colour, li.steps, li.values, li.method.name == content.primary)
             for li in lines
         ]
         last = "; ".join(f"{line.title} ends at {number(line.values[-1])}" for line in drawn)
@@ -116,11 +116,11 @@ def judge_sentence(content: Content) -> str:
     return judged.sentence(content.judged, content.primary, content.metric, content.wins[content.primary])
 
 
-def _row(text: str, colour: str, found: Estimate, *, emphasis: bool = False) -> Row:
-    return Row(text, colour, found.mean, found.low, found.high, emphasis, hollow=found.over == "prompts")
+def _row(text: str, colour: str, found: Estimate, *, emphasis: bool = False) -> Dot:
+    return Dot(text, colour, found.mean, found.low, found.high, emphasis, hollow=found.over == "prompts")
 
 
-def _listed(rows: list[Row]) -> str:
+def _listed(rows: list[Dot]) -> str:
     return "; ".join(f"{r.title} {number(r.value)} ({bounds(r)})" for r in rows)
 
 

@@ -156,18 +156,18 @@ class Ceiling:
     """How much alike people are.
 
     Attributes:
-        share: agreement of two of a pair's raters, over all such twosomes; bootstrap over prompts.
+        share: agreement of two of a pair's raters, over all pairs of raters; bootstrap over prompts.
         fleiss: Fleiss' κ, NaN where everyone always made the same choice.
         one_human: agreement of the annotator with one rater, the number to hold against `share`.
         n_pairs: pairs with two or more raters.
-        n_twosomes: twosomes of raters on them.
+        n_rater_pairs: pairs of raters on them.
     """
 
     share: Interval
     fleiss: float
     one_human: float
     n_pairs: int
-    n_twosomes: int
+    n_rater_pairs: int
 
 
 def ceiling(votes: Floats, annotator: Floats, groups: Ints, *, bootstrap: int, rng: np.random.Generator) -> Ceiling:
@@ -179,21 +179,21 @@ def ceiling(votes: Floats, annotator: Floats, groups: Ints, *, bootstrap: int, r
         groups: the prompt's number of each pair, shape (n,).
     """
     raters = votes.sum(axis=1)
-    twosomes = raters * (raters - 1) / 2
+    rater_pairs = raters * (raters - 1) / 2
     alike = (votes * (votes - 1) / 2).sum(axis=1)
-    by_group = np.stack([_summed(alike, groups), _summed(twosomes, groups)], axis=1)
+    by_group = np.stack([_summed(alike, groups), _summed(rater_pairs, groups)], axis=1)
     drawn = np.concatenate([np.empty((0, 2)), *resampled(by_group, bootstrap, rng)])
     several = raters >= 2
     both = several & ~np.isnan(annotator)
     same = votes[both, choices(annotator[both])]
-    value = _ratio(alike.sum(), twosomes.sum())
+    value = _ratio(alike.sum(), rater_pairs.sum())
     with np.errstate(invalid="ignore", divide="ignore"):
         return Ceiling(
             share=percentiles(value, drawn[:, 0] / drawn[:, 1]),
             fleiss=_fleiss(value, votes[several]),
             one_human=_ratio(same.sum(), raters[both].sum()),
             n_pairs=int(several.sum()),
-            n_twosomes=int(twosomes.sum()),
+            n_rater_pairs=int(rater_pairs.sum()),
         )
 
 

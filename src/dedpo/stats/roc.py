@@ -11,7 +11,7 @@ from dedpo.stats.arrays import Floats
 POINTS: Final = 101
 
 
-class Curve(NamedTuple):
+class RocCurve(NamedTuple):
     """Rates by falling threshold t, 'image 1' being said where the preference is at least t; from (0, 0) to (1, 1).
 
     Attributes:
@@ -24,7 +24,7 @@ class Curve(NamedTuple):
     area: float
 
 
-def curve(human: Floats, annotator: Floats) -> Curve | None:
+def curve(human: Floats, annotator: Floats) -> RocCurve | None:
     """The curve over pairs on which people decided; None where they always chose the same side.
 
     Args:
@@ -46,4 +46,4 @@ def curve(human: Floats, annotator: Floats) -> Curve | None:
     threshold = np.concatenate([[np.nextafter(1.0, 2.0)], values[::-1]])
     kept = np.unique(np.linspace(0, len(threshold) - 1, min(len(threshold), POINTS)).round().astype(np.int64))
     area = float(np.trapezoid(true_positive, false_positive))
-    return Curve(false_positive[kept], true_positive[kept], threshold[kept], area)
+    return RocCurve(false_positive[kept], true_positive[kept], threshold[kept], area)

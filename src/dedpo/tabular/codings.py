@@ -159,7 +159,7 @@ def _of_shares(cell: Any) -> float | None:
 
 
 @dataclass(frozen=True)
-class Said:
+class ValueMeanings:
     """What a user says that values mean (`--first`, `--second`, `--tie`, `--unrated`), as `word` writes them."""
 
     first: frozenset[str] = frozenset()
@@ -173,7 +173,7 @@ class Said:
         return replace(coding, tie=tie, unrated=(coding.unrated | self.unrated) - self.tie)
 
 
-def said(given: Mapping[str, Sequence[str]], columns: Sequence[str] = ()) -> dict[str, Said]:
+def value_meanings(given: Mapping[str, Sequence[str]], columns: Sequence[str] = ()) -> dict[str, ValueMeanings]:
     """What is said of each column, and under '' of all; empty if nothing is said.
 
     Args:
@@ -192,7 +192,9 @@ def said(given: Mapping[str, Sequence[str]], columns: Sequence[str] = ()) -> dic
             is_list = values.strip().startswith("[")
             parts = [values] if is_list else next(csv.reader([" ".join(values.split())], skipinitialspace=True), [])
             sets.setdefault(column, {}).setdefault(meaning, set()).update(map(word, parts))
-    found = {column: Said(**{k: frozenset(v - {""}) for k, v in each.items()}) for column, each in sets.items()}
+    found = {
+        column: ValueMeanings(**{k: frozenset(v - {""}) for k, v in each.items()}) for column, each in sets.items()
+    }
     for each in found.values():
         if bool(each.first) != bool(each.second):
             there, other = ("first", "second") if each.first else ("second", "first")

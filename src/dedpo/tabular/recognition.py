@@ -11,7 +11,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from dedpo.errors import UserError, excerpt
-from dedpo.tabular.codings import DECIMAL_COMMA, NUMBERS, SHARES, Coding, Said, UnreadError, items, number, word
+from dedpo.tabular.codings import (
+    DECIMAL_COMMA,
+    NUMBERS,
+    SHARES,
+    Coding,
+    UnreadError,
+    ValueMeanings,
+    items,
+    number,
+    word,
+)
 
 TIES: Final = frozenset(
     {"tie", "tied", "draw", "equal", "same", "tievote", "bothbadvote", "tie(bothbad)", "bothbad", "bothgood", "a=b",
@@ -41,7 +51,7 @@ _MANY: Final = "other values"
 
 
 @dataclass
-class Seen:
+class ValueCounts:
     """The cells of a column, counted; `text` has each as it was written."""
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -103,7 +113,7 @@ def _is_code(value: str) -> bool:
 def recognise(
     cells: Iterable[Any],
     place: str,
-    what: Said | None = None,
+    what: ValueMeanings | None = None,
     *,
     names: tuple[str, str] = ("", ""),
     is_shares: bool = False,
@@ -124,10 +134,10 @@ def recognise(
     Raises:
         UserError: the values have no meaning that is certain; it lists them and says how to tell.
     """
-    seen = Seen()
+    seen = ValueCounts()
     for cell in cells:
         seen.add(cell)
-    what = what or Said()
+    what = what or ValueMeanings()
     is_one_hot = not is_shares and not what.first and _is_one_hot(seen.counts)
     if what.first:
         candidates = [Coding(what.first, what.second, what.tie, what.unrated, is_shares=is_shares)]
@@ -147,7 +157,7 @@ def recognise(
 
 
 def for_column(
-    cells: Sequence[Any], name: str, place: str, told: Mapping[str, Said], *, is_shares: bool = False
+    cells: Sequence[Any], name: str, place: str, told: Mapping[str, ValueMeanings], *, is_shares: bool = False
 ) -> Coding:
     """The coding of one of several columns, of which a user may have said something of all together.
 
@@ -155,7 +165,7 @@ def for_column(
     and 2 another one may hold probabilities.
 
     Args:
-        told: as `codings.said` returns it.
+        told: as `codings.value_meanings` returns it.
 
     Raises:
         UserError: as `recognise`.
@@ -286,7 +296,7 @@ def changed_over(cells: Iterable[Any], coding: Coding, column: str) -> str:
 
 
 def one_value(value: str) -> str:
-    """A value as `codings.said` takes it for a single one."""
+    """A value as `codings.value_meanings` takes it for a single one."""
     return f'"{value}"' if "," in value and not value.strip().startswith("[") else value
 
 

@@ -33,7 +33,7 @@ _LONGEST_FIELD: Final = 2**24  # characters
 _TOLD: Final = re.compile(r"\"?sep=(.)\"?\s*")
 
 
-class Record(NamedTuple):
+class SheetRow(NamedTuple):
     """One record that is not blank; `row` counts as a spreadsheet does, `line` is the text's line where it ends."""
 
     row: int
@@ -41,7 +41,7 @@ class Record(NamedTuple):
     cells: list[str]
 
 
-def records(path: Path, known: Collection[str] = ()) -> Iterator[Record]:
+def records(path: Path, known: Collection[str] = ()) -> Iterator[SheetRow]:
     """The header and then every other record.
 
     Args:
@@ -70,7 +70,7 @@ def records(path: Path, known: Collection[str] = ()) -> Iterator[Record]:
             for row, cells in enumerate(reader, start=2 if told else 1):
                 if any(cell.strip() for cell in cells):
                     found = True
-                    yield Record(row, reader.line_num, cells)
+                    yield SheetRow(row, reader.line_num, cells)
     except UnicodeError:
         raise UserError(f"{path}: not UTF-8 text (after row {row}); save it again as 'CSV UTF-8'") from None
     except csv.Error as error:
@@ -100,7 +100,7 @@ def _delimiter(head: str, known: Collection[str]) -> str:
     return max(DELIMITERS, key=shows)
 
 
-def header(record: Record, path: Path) -> list[str]:
+def header(record: SheetRow, path: Path) -> list[str]:
     """The names of the columns.
 
     Raises:

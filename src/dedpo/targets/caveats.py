@@ -12,7 +12,7 @@ from dedpo.targets import arms
 from dedpo.targets.arms import Table
 from dedpo.targets.estimates import Estimates
 from dedpo.targets.facts import LARGEST_FLIP_RATE
-from dedpo.targets.reading import Opinions
+from dedpo.targets.reading import TrainingPairs
 
 # At λ = 1 with hard labels the gradient is noisier than human labels alone would give, below this accuracy.
 USEFUL_ACCURACY: Final = 0.75
@@ -25,7 +25,7 @@ _SLACK: Final = 1e-9
 
 
 def warnings(
-    facts: dict[str, Any], kept: Opinions, estimates: Estimates, coefficients: Table, config: TargetsConfig
+    facts: dict[str, Any], kept: TrainingPairs, estimates: Estimates, coefficients: Table, config: TargetsConfig
 ) -> list[str]:
     """Those that hold for one arm, from its `facts`, its pairs and its table."""
     arm, found = facts["arm"], list(_overlap(facts))
@@ -49,7 +49,7 @@ def _overlap(facts: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def _constant(kept: Opinions) -> Iterator[str]:
+def _constant(kept: TrainingPairs) -> Iterator[str]:
     for name, answers in zip(kept.annotators, kept.annotations.T, strict=True):
         known = answers[~np.isnan(answers)]
         if len(known) > 1 and np.ptp(known) < _SLACK:

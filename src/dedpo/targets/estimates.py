@@ -20,7 +20,7 @@ from dedpo.stats.overlap import correction_weights, kish
 from dedpo.stats.power import Moments, best_power, moments_of, products
 from dedpo.stats.probe import Probe, cross_fitted
 from dedpo.stats.recalibration import recalibrated
-from dedpo.targets.reading import Opinions
+from dedpo.targets.reading import TrainingPairs
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -85,7 +85,7 @@ class Estimates:
         return self.residual if regime == "probe" and self.residual is not None else self.reference
 
 
-def estimate(opinions: Opinions, config: TargetsConfig) -> Estimates:
+def estimate(opinions: TrainingPairs, config: TargetsConfig) -> Estimates:
     """Fit the probe, combine the annotators, recalibrate, and estimate λ in both regimes.
 
     Labelled pairs count by what their propensity adds to the variance, so that λ is best where labels are rare; n_eff
@@ -122,7 +122,7 @@ def estimate(opinions: Opinions, config: TargetsConfig) -> Estimates:
     )
 
 
-def residual_products(opinions: Opinions, preference: Floats, probe: Probe | None) -> tuple[Floats, Ints]:
+def residual_products(opinions: TrainingPairs, preference: Floats, probe: Probe | None) -> tuple[Floats, Ints]:
     """u², v² and u·v of each labelled pair with an answer, shape (3, n), and its prompt's number, shape (n,).
 
     Args:
@@ -139,17 +139,17 @@ def residual_products(opinions: Opinions, preference: Floats, probe: Probe | Non
     return products(opinions.human[used], preference[used], predicted[used], weights), opinions.groups[used]
 
 
-def _rated(opinions: Opinions) -> Bools:
+def _rated(opinions: TrainingPairs) -> Bools:
     """The labelled pairs."""
     return np.asarray(opinions.is_labelled & ~np.isnan(opinions.human))
 
 
-def _known(opinions: Opinions) -> Bools:
+def _known(opinions: TrainingPairs) -> Bools:
     """The labelled pairs that have features."""
     return np.asarray(np.isfinite(opinions.features).all(axis=1) & _rated(opinions))
 
 
-def _obstacle(opinions: Opinions, known: Bools) -> str | None:
+def _obstacle(opinions: TrainingPairs, known: Bools) -> str | None:
     """Why no probe can be fitted on the `known` pairs; None if one can."""
     if not opinions.features.shape[1]:
         return "there are no features of the pairs; run 'dedpo data features'"
@@ -160,13 +160,13 @@ def _obstacle(opinions: Opinions, known: Bools) -> str | None:
     return None
 
 
-def _fit(opinions: Opinions, known: Bools, config: TargetsConfig) -> Probe:
+def _fit(opinions: TrainingPairs, known: Bools, config: TargetsConfig) -> Probe:
     rng = generator("targets", config.seed, "probe")
     return cross_fitted(opinions.features[known], opinions.human[known], opinions.groups[known], rng)
 
 
 def _preference(
-    opinions: Opinions, rated: Bools, known: Bools, probe: Probe | None, config: TargetsConfig
+    opinions: TrainingPairs, rated: Bools, known: Bools, probe: Probe | None, config: TargetsConfig
 ) -> tuple[Floats, dict[str, float], Calibration]:
     """ĝ of every pair, the annotators' shares, and the recalibration used."""
     answered = np.asarray(~np.isnan(opinions.annotations).all(axis=1))

@@ -12,14 +12,14 @@ from dedpo.stats.overlap import kish
 from dedpo.stats.power import best_power, effective_labels, effective_labels_interval
 from dedpo.targets import arms
 from dedpo.targets.estimates import Estimates
-from dedpo.targets.reading import Opinions
+from dedpo.targets.reading import TrainingPairs
 
 # rdpo divides by 1 − 2ε; an estimate above this would magnify its own error more than tenfold.
 LARGEST_FLIP_RATE: Final = 0.45
 _OBJECTIVES: Final = {"dedpo_ipo": "ipo", **{arm: arm for arm in ("sft", *arms.SELF_TRAINING)}}
 
 
-def facts(arm: str, kept: Opinions, estimates: Estimates, config: TargetsConfig, set_aside: int) -> dict[str, Any]:
+def facts(arm: str, kept: TrainingPairs, estimates: Estimates, config: TargetsConfig, set_aside: int) -> dict[str, Any]:
     """Everything in targets.json but its explanation and warnings; None is what cannot be known.
 
     Args:

@@ -19,7 +19,7 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Opinions:
+class TrainingPairs:
     """The training pairs, row by row, sorted by pair_id.
 
     Attributes:
@@ -41,13 +41,13 @@ class Opinions:
     groups: Ints
     features: Floats
 
-    def where(self, keep: Bools) -> Opinions:
+    def where(self, keep: Bools) -> TrainingPairs:
         """The rows to keep."""
         rows = ("pair_ids", "human", "annotations", "is_labelled", "propensity", "groups", "features")
         return replace(self, **{name: getattr(self, name)[keep] for name in rows})
 
 
-def read(ratings: Path, splits: Path, labels: Path | None, features: Path | None) -> Opinions:
+def read(ratings: Path, splits: Path, labels: Path | None, features: Path | None) -> TrainingPairs:
     """Join the tables over the training pairs; no image is read.
 
     Raises:
@@ -63,7 +63,7 @@ def read(ratings: Path, splits: Path, labels: Path | None, features: Path | None
     nobody: tuple[tuple[str, ...], Floats] = ("nobody",), np.full((len(ids), 1), np.nan)
     names, annotations = nobody if labels is None else _annotations(ids, tables.read(labels, tables.LABELS))
     groups, matrix = _features(ids, features)
-    opinions = Opinions(
+    opinions = TrainingPairs(
         pair_ids=np.array(ids.to_pylist(), dtype=object),
         human=_floats(_aligned(ids, rated, "preference_mean")),
         annotations=annotations,

@@ -18,7 +18,7 @@ from dedpo.targets import arms as arms_
 from dedpo.targets import caveats, words
 from dedpo.targets.estimates import Estimates, estimate
 from dedpo.targets.facts import facts as facts_of
-from dedpo.targets.reading import Opinions, read
+from dedpo.targets.reading import TrainingPairs, read
 
 
 def run(
@@ -72,7 +72,7 @@ def overview(found: dict[str, Any]) -> str:
 
 
 def _write_arm(
-    arm: str, opinions: Opinions, estimates: Estimates, config: TargetsConfig, folder: Path
+    arm: str, opinions: TrainingPairs, estimates: Estimates, config: TargetsConfig, folder: Path
 ) -> dict[str, Any]:
     usable = _usable(arm, opinions, estimates)
     kept = opinions.where(usable)
@@ -104,7 +104,7 @@ def _write_arm(
     return facts
 
 
-def _usable(arm: str, opinions: Opinions, estimates: Estimates) -> NDArray[np.bool_]:
+def _usable(arm: str, opinions: TrainingPairs, estimates: Estimates) -> NDArray[np.bool_]:
     """The pairs that have what the arm needs."""
     if arm in arms_.NEEDS_ANNOTATOR:
         return ~np.isnan(estimates.preference)

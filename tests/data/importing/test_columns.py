@@ -21,21 +21,21 @@ from dedpo.cli import app
 from dedpo.contract import tables
 from dedpo.contract.sections import DataConfig
 from dedpo.data import stage
-from dedpo.data.importing.columns import Asked
-from dedpo.data.importing.reading import drawn
+from dedpo.data.importing.columns import ColumnOptions
+from dedpo.data.importing.row_reader import drawn
 from dedpo.data.layouts import embedded, hub
 from dedpo.errors import UserError
 from dedpo.outputs.manifest import read_manifest
-from dedpo.tabular.codings import said
+from dedpo.tabular.codings import value_meanings
 from tests.data.published import choice, picture, write_pickapic
 
 
-def ask(columns: dict[str, str] | None = None, **values: str) -> Asked:
-    found = said({meaning: [text] for meaning, text in values.items()})
-    return Asked(columns or {}, *found.values())
+def ask(columns: dict[str, str] | None = None, **values: str) -> ColumnOptions:
+    found = value_meanings({meaning: [text] for meaning, text in values.items()})
+    return ColumnOptions(columns or {}, *found.values())
 
 
-def run(source: Path, out: Path, asked: Asked | None = None, **settings: Any) -> dict[str, Any]:
+def run(source: Path, out: Path, asked: ColumnOptions | None = None, **settings: Any) -> dict[str, Any]:
     return stage.import_pairs(DataConfig(**settings), source=source, out=out, asked=asked)
 
 
@@ -138,7 +138,7 @@ def test_argilla_names_the_raters_of_a_list(tmp_path: Path) -> None:
         responses=[["image_1", "both_bad"], ["image_2"], ["image_1"]], users=[["ann", "bob"], ["ann"], ["ann", "bob"]],
     )  # fmt: skip
     names = {"image_0": "image_1", "image_1": "image_2", "preference": "responses", "rater": "users"}
-    summary = run(path, tmp_path / "out", Asked(names))
+    summary = run(path, tmp_path / "out", ColumnOptions(names))
     assert opinions(tmp_path / "out") == {"a": {"ann": 0, "bob": 0.5}, "b": 1}
     assert summary["set_aside"] == {"not one rater a preference": 1}
 
@@ -201,7 +201,7 @@ def test_hpdv3_names_its_better_image(tmp_path: Path) -> None:
     (tmp_path / "train.json").write_text(json.dumps(rows))
     with pytest.raises(UserError, match="--chosen path1 --rejected path2"):
         run(tmp_path / "train.json", tmp_path / "out")
-    run(tmp_path / "train.json", tmp_path / "out", Asked({"chosen": "path1", "rejected": "path2"}))
+    run(tmp_path / "train.json", tmp_path / "out", ColumnOptions({"chosen": "path1", "rejected": "path2"}))
     pairs = [p for s in tables.iterate(tmp_path / "out" / "pairs", tables.PAIRS) for p in s.to_pylist()]
     better = opinions(tmp_path / "out")
     assert [p[f"image_{int(better[p['prompt']])}"]["bytes"] for p in pairs] == [picture(0), picture(2)]
@@ -220,7 +220,7 @@ def test_hpdv3_names_its_better_image(tmp_path: Path) -> None:
 def test_columns_that_collide(tmp_path: Path, asked: dict[str, str], message: str) -> None:
     source = folder(tmp_path / "in", [("1", "2", "3")], "a,b,c")
     with pytest.raises(UserError, match=message):
-        run(source, tmp_path / "out", Asked(asked))
+        run(source, tmp_path / "out", ColumnOptions(asked))
 
 
 # known layouts, one column named by hand
@@ -245,7 +245,7 @@ def test_pick_a_pic_keeps_its_meaning(
     rows = [choice(0, 1.0, model_0="m"), choice(1, 0.0), choice(2, 0.5), choice(3, 1.0, has_label=False)]
     write_pickapic(tmp_path / "a.parquet", rows)
     stage.import_pairs(
-        DataConfig(), source=tmp_path / "a.parquet", out=tmp_path / "out", layout=layout, asked=Asked(columns)
+        DataConfig(), source=tmp_path / "a.parquet", out=tmp_path / "out", layout=layout, asked=ColumnOptions(columns)
     )
     assert opinions(tmp_path / "out") == {f"prompt {i}": p for i, p in enumerate(expected)}
     raters = {r["rater"] for r in tables.read(tmp_path / "out" / "ratings.parquet", tables.RATINGS).to_pylist()}
@@ -261,7 +261,7 @@ def test_what_is_said_of_label_0_is_about_the_pair(tmp_path: Path) -> None:
 def test_an_index_keeps_its_rows_when_a_column_is_named(tmp_path: Path) -> None:
     write_pickapic(tmp_path / "train-0.parquet", [choice(i, 0.0, model_1=f"m{i}") for i in range(5)])
     (tmp_path / "index.txt").write_text("3\n1")
-    run(tmp_path, tmp_path / "out", Asked({"rater": "model_1"}))
+    run(tmp_path, tmp_path / "out", ColumnOptions({"rater": "model_1"}))
     assert opinions(tmp_path / "out") == {"prompt 1": 1, "prompt 3": 1}
 
 
@@ -348,23 +348,23 @@ def test_what_a_refusal_advises_can_be_pasted_and_reads_the_column(tmp_path: Pat
 def test_a_column_about_the_first_is_not_read_the_other_way_round(tmp_path: Path) -> None:
     source = folder(tmp_path / "in", [("1",), ("0",), ("0.5",)], "winner_model_a")
     with pytest.raises(UserError, match="about the first.* --first 1 --second 0 --tie 0.5 where 1"):
-        run(source, tmp_path / "out", Asked({"preference": "winner_model_a"}))
+        run(source, tmp_path / "out", ColumnOptions({"preference": "winner_model_a"}))
     run(source, tmp_path / "out", ask({"preference": "winner_model_a"}, first="1", second="0", tie="0.5"))
     assert opinions(tmp_path / "out") == {"p0": 0, "p1": 1, "p2": 0.5}
-    run(folder(tmp_path / "b", [("1",)], "right_wins"), tmp_path / "two", Asked({"preference": "right_wins"}))
+    run(folder(tmp_path / "b", [("1",)], "right_wins"), tmp_path / "two", ColumnOptions({"preference": "right_wins"}))
     assert opinions(tmp_path / "two") == {"p0": 1}
 
 
 def test_the_path_of_a_rows_own_image_is_a_choice(tmp_path: Path) -> None:
     source = folder(tmp_path / "in", [("0.png",), ("3.png",), ("tie",), ("",)], "winner")
-    run(source, tmp_path / "out", Asked({"preference": "winner"}))
+    run(source, tmp_path / "out", ColumnOptions({"preference": "winner"}))
     assert opinions(tmp_path / "out") == {"p0": 0, "p1": 1, "p2": 0.5}
 
 
 def test_pickapics_labels_keep_their_meaning_in_either_order(tmp_path: Path) -> None:
     write_pickapic(tmp_path / "in" / "a.parquet", [choice(0, 1.0)])
     for i, names in enumerate(("label_0", "label_0,label_1", "label_1,label_0")):
-        run(tmp_path / "in", tmp_path / str(i), Asked({"preference": names}))
+        run(tmp_path / "in", tmp_path / str(i), ColumnOptions({"preference": names}))
         assert set(opinions(tmp_path / str(i)).values()) == {0.0}, names
 
 
@@ -387,7 +387,7 @@ def test_what_cannot_be_said_with_values_is_told_otherwise(
     tmp_path: Path, header: str, asked: dict[str, str], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        run(folder(tmp_path / "in", [("1", "1"), ("0", "3")], header), tmp_path / "out", Asked(asked))
+        run(folder(tmp_path / "in", [("1", "1"), ("0", "3")], header), tmp_path / "out", ColumnOptions(asked))
 
 
 def test_of_a_crowd_one_unlucky_rater_is_no_warning(tmp_path: Path) -> None:
@@ -444,7 +444,7 @@ def test_lists_of_class_labels_and_missing_ones() -> None:
 )
 def test_no_column_means_two_things(tmp_path: Path, asked: dict[str, str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        run(folder(tmp_path / "in", [("1",), ("0",)]), tmp_path / "out", Asked(asked))
+        run(folder(tmp_path / "in", [("1",), ("0",)]), tmp_path / "out", ColumnOptions(asked))
 
 
 def test_what_is_said_of_no_column_is_refused(tmp_path: Path) -> None:
@@ -457,6 +457,6 @@ def test_what_is_said_of_no_column_is_refused(tmp_path: Path) -> None:
 
 def test_a_column_is_what_a_user_says_and_not_also_what_it_is_called(tmp_path: Path) -> None:
     source = folder(tmp_path / "in", [("1", "monday"), ("0", "tuesday")], "preference,time")
-    run(source, tmp_path / "out", Asked({"rater": "time"}))
+    run(source, tmp_path / "out", ColumnOptions({"rater": "time"}))
     rows = tables.read(tmp_path / "out" / "ratings.parquet", tables.RATINGS).to_pylist()
     assert {(row["rater"], row["time"]) for row in rows} == {("monday", None), ("tuesday", None)}

@@ -10,12 +10,12 @@ import pytest
 from dedpo.contract import tables
 from dedpo.contract.sections import DataConfig
 from dedpo.data import stage
-from dedpo.data.importing.columns import Asked
+from dedpo.data.importing.columns import ColumnOptions
 from dedpo.data.layouts import hub
 from dedpo.data.layouts.detect import LAYOUTS, detect
 from dedpo.errors import UserError
 from dedpo.outputs.manifest import read_manifest
-from dedpo.tabular.codings import Said
+from dedpo.tabular.codings import ValueMeanings
 from tests.data.hub_server import COMMIT, serving
 from tests.data.published import choice, picture, write_hpdv2, write_pickapic
 
@@ -60,7 +60,7 @@ def saved(tmp_path):
 
 
 NAMES = {"prompt": "text", "image_0": "left", "image_1": "right", "preference": "right_wins", "rater": "by"}
-COLUMNS = Asked(NAMES, Said(frozenset({"false"}), frozenset({"true"})))
+COLUMNS = ColumnOptions(NAMES, ValueMeanings(frozenset({"false"}), frozenset({"true"})))
 
 
 def test_a_saved_dataset_is_read_by_its_columns_without_decoding(saved, tmp_path):
@@ -151,13 +151,13 @@ def test_pick_a_pics_columns_in_a_dataset_mean_what_they_mean_there(tmp_path):
 def test_a_missing_column_is_named_with_its_option(tmp_path, columns, message):
     path = parquet(tmp_path / "a.parquet", words=["a"], image_0=[picture(0)], image_1=[picture(1)])
     with pytest.raises(UserError, match=message):
-        run(path, tmp_path / "out", asked=Asked(columns))
+        run(path, tmp_path / "out", asked=ColumnOptions(columns))
 
 
 def test_columns_belong_to_tables_only(tmp_path):
     write_hpdv2(tmp_path / "HPD", [{"prompt": "a", "file_path": ["0.png", "1.png"], "human_preference": [1, 0]}], None)
     with pytest.raises(UserError, match="--rater: layout 'hpdv2' has fields of its own"):
-        run(tmp_path / "HPD", tmp_path / "out", asked=Asked({"rater": "user_hash"}))
+        run(tmp_path / "HPD", tmp_path / "out", asked=ColumnOptions({"rater": "user_hash"}))
 
 
 def from_hub(source, work, endpoint):

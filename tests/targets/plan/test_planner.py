@@ -12,7 +12,7 @@ from dedpo.errors import UserError
 from dedpo.stats.power import effective_labels_interval
 from dedpo.targets.estimates import Regime, estimate, residual_products
 from dedpo.targets.plan import planner, words
-from dedpo.targets.reading import Opinions
+from dedpo.targets.reading import TrainingPairs
 from tests.targets.cases import agreeing, opinions
 from tests.targets.plans import CASES, PILOT, hard, learnable, plan
 
@@ -141,7 +141,7 @@ def test_unevenly_labelled_pairs_count_for_less() -> None:
         (opinions([0.5] * 30, [1.0] * 30, n=90), {}, r"all 30 human labels are ties.*; label pairs that differ"),
     ],
 )
-def test_what_cannot_be_planned_is_refused(found: Opinions, settings: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_planned_is_refused(found: TrainingPairs, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         plan(found, **settings)
 

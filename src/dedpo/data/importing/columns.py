@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from dedpo.data.importing.reading import SIDES, WINNERS, Inside, Reading
+from dedpo.data.importing.row_reader import SIDES, WINNERS, PictureIn, RowReader
 from dedpo.errors import UserError, excerpt
 from dedpo.tabular import codings
 
@@ -30,11 +30,11 @@ _NUMBERED: Final = re.compile(r"(rater|user|annotator|worker|person|human)_?(\d+
 _ONE_HOT: Final = ("winner_model_a", "winner_model_b", "winner_tie")
 
 
-class Asked(NamedTuple):
+class ColumnOptions(NamedTuple):
     """What a user says of a table: meaning → column (of a preference, several with commas between), and its values."""
 
     columns: Mapping[str, str] = {}
-    values: codings.Said = codings.Said()
+    values: codings.ValueMeanings = codings.ValueMeanings()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def is_pickapic(columns: Iterable[str]) -> bool:
     return {"caption", "label_0"} <= set(columns)
 
 
-def choose(there: Sequence[str], asked: Mapping[str, str], place: str, picture: Inside, seed: int = 0) -> Reading:
+def choose(there: Sequence[str], asked: Mapping[str, str], place: str, picture: PictureIn, seed: int = 0) -> RowReader:
     """Which column holds what: as asked for, else under a usual name.
 
     Raises:
@@ -78,7 +78,7 @@ def choose(there: Sequence[str], asked: Mapping[str, str], place: str, picture: 
         if name not in columns:
             raise UserError(_missing(name, there, place))
     _check_once(columns, place)
-    return Reading(
+    return RowReader(
         columns,
         picture,
         seed,
@@ -166,7 +166,7 @@ def _listed(names: Sequence[str]) -> str:
     return excerpt(", ".join(names), 300)
 
 
-def refuse_misspelled(ignored: Sequence[str], reading: Reading, place: str) -> None:
+def refuse_misspelled(ignored: Sequence[str], reading: RowReader, place: str) -> None:
     """Refuse a column that is nearly called like one that is not there: it would drop every rating in silence.
 
     Raises:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from dedpo.contract import tables
-from dedpo.data.importing import importer, shards
-from dedpo.data.importing.checked import CheckStore, Stamp
-from dedpo.data.importing.importer import CheckedImage, Found, Looked, Pair, Refusal
+from dedpo.data.importing import distinct_pairs, shard_plan
+from dedpo.data.importing.checked_images import CheckedImages, Stamp
+from dedpo.data.importing.distinct_pairs import CheckedImage, CheckedRow, Found, Pair, UnusableImage
 from dedpo.data.importing.rows import Picture, Row
 from dedpo.data.layouts.source import Source
 from dedpo.errors import UserError
@@ -27,7 +27,7 @@ BATCH: Final = 8 * images.DECODERS
 _BYTES: Final[Stamp] = (0, 0)
 
 
-def look(source: Source, checks: CheckStore, max_pixels: int) -> Iterator[Looked | SetAside]:
+def look(source: Source, checks: CheckedImages, max_pixels: int) -> Iterator[CheckedRow | SetAside]:
     """The source's rows with what is found of their images; a file is looked at once, however many rows name it."""
     of_path: dict[str, Found] = {}
     examine = partial(_examine, checks, source.folder, max_pixels)
@@ -60,36 +60,36 @@ def _pictures(batch: Sequence[Row | SetAside]) -> Iterator[Picture]:
             yield row.image_1
 
 
-def _examine(checks: CheckStore, folder: Path | None, max_pixels: int, picture: Picture) -> Found:
+def _examine(checks: CheckedImages, folder: Path | None, max_pixels: int, picture: Picture) -> Found:
     """What an earlier run or another row found of an image, else what is seen now."""
     if isinstance(picture, bytes):
         key, stamp = hashlib.sha256(picture).hexdigest(), _BYTES
-        return checks.get(key, stamp) or _kept(checks, key, stamp, importer.check_image(picture, "", max_pixels))
+        return checks.get(key, stamp) or _kept(checks, key, stamp, distinct_pairs.check_image(picture, "", max_pixels))
     assert folder is not None
-    path = importer.locate(folder, picture)
-    if isinstance(path, Refusal):
+    path = distinct_pairs.locate(folder, picture)
+    if isinstance(path, UnusableImage):
         return path
     try:
         there = path.stat()
     except OSError as error:
-        return Refusal("unreadable file", f"{picture}: {error.strerror}")
+        return UnusableImage("unreadable file", f"{picture}: {error.strerror}")
     stamp = there.st_size, there.st_mtime_ns
     known = checks.get(picture, stamp)
     if known is not None:
         return known
-    data = importer.read_image(path, picture, max_pixels)
-    if isinstance(data, Refusal):
+    data = distinct_pairs.read_image(path, picture, max_pixels)
+    if isinstance(data, UnusableImage):
         return data
-    return _kept(checks, picture, stamp, importer.check_image(data, picture, max_pixels))
+    return _kept(checks, picture, stamp, distinct_pairs.check_image(data, picture, max_pixels))
 
 
-def _kept(checks: CheckStore, key: str, stamp: Stamp, found: Found) -> Found:
+def _kept(checks: CheckedImages, key: str, stamp: Stamp, found: Found) -> Found:
     if isinstance(found, CheckedImage):
         checks.add(key, stamp, found)
     return found
 
 
-def write_shards(planned: Mapping[str, list[Pair]], source: Source, folder: Path, checks: CheckStore) -> None:
+def write_shards(planned: Mapping[str, list[Pair]], source: Source, folder: Path, checks: CheckedImages) -> None:
     """Second pass: one shard's bytes in memory at a time; a shard that is there is not written again.
 
     Raises:
@@ -103,13 +103,13 @@ def write_shards(planned: Mapping[str, list[Pair]], source: Source, folder: Path
     data = source.pictures(pair for part in missing.values() for pair in part)
     with progress("writing shards", len(planned), len(planned) - len(missing)) as advance:
         for name, part in missing.items():
-            table = shards.pairs_table(part, list(_verified(part, data, source, checks)), source.name)
+            table = shard_plan.pairs_table(part, list(_verified(part, data, source, checks)), source.name)
             tables.write(table, tables.PAIRS, folder / name)
             advance("")
 
 
 def _verified(
-    part: Iterable[Pair], data: Iterator[tuple[bytes, bytes]], source: Source, checks: CheckStore
+    part: Iterable[Pair], data: Iterator[tuple[bytes, bytes]], source: Source, checks: CheckedImages
 ) -> Iterator[tuple[bytes, bytes]]:
     for pair in part:
         both = next(data, (b"", b""))

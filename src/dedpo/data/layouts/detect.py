@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from dedpo.data.importing import columns
-from dedpo.data.importing.columns import Asked
+from dedpo.data.importing.columns import ColumnOptions
 from dedpo.data.layouts import copy_import, fifa, folder, hpdv2, hub, imagereward, parquet, pickapic
 from dedpo.data.layouts.source import Source
 from dedpo.errors import UserError, excerpt
@@ -32,7 +32,9 @@ def listed() -> str:
 TABLES: Final = ("folder", "pickapic", "fifa", "datasets")
 
 
-def open_source(source: Path | str, layout: str | None = None, asked: Asked | None = None, seed: int = 0) -> Source:
+def open_source(
+    source: Path | str, layout: str | None = None, asked: ColumnOptions | None = None, seed: int = 0
+) -> Source:
     """Open a source that is no finished import.
 
     Args:
@@ -44,7 +46,7 @@ def open_source(source: Path | str, layout: str | None = None, asked: Asked | No
         UserError: there is no such layout, nothing is there, or the source is not what its layout says.
     """
     layout = layout or detect(source)
-    asked = asked or Asked()
+    asked = asked or ColumnOptions()
     if asked.settings and layout in LAYOUTS and layout not in TABLES:
         said = [*asked.columns, *asked.settings.get("values", {})][0].replace("_", "-")
         raise UserError(f"--{said}: layout '{layout}' has fields of its own, which mean what they mean; leave it out")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dedpo.data.importing import columns
-from dedpo.data.importing.columns import Asked
-from dedpo.data.importing.importer import Pair
-from dedpo.data.importing.reading import Reading
+from dedpo.data.importing.columns import ColumnOptions
+from dedpo.data.importing.distinct_pairs import Pair
+from dedpo.data.importing.row_reader import RowReader
 from dedpo.data.layouts import parquet
 from dedpo.data.layouts.source import Bytes, Rows, Source
 
@@ -18,7 +18,7 @@ from dedpo.data.layouts.source import Bytes, Rows, Source
 Read = Callable[[Sequence[str], Sequence[int] | None], Iterator[tuple[int, str, dict[str, Any]]]]
 
 
-class Opened(NamedTuple):
+class ImageTable(NamedTuple):
     """A table that can be read by columns and rows.
 
     Attributes:
@@ -44,7 +44,7 @@ class Opened(NamedTuple):
     classes: Mapping[str, Sequence[str]] = {}
 
 
-def source(opened: Opened, layout: str, asked: Asked, seed: int) -> Source:
+def source(opened: ImageTable, layout: str, asked: ColumnOptions, seed: int) -> Source:
     """Its rows, whose images are bytes; a path or an address in it is never followed.
 
     Raises:
@@ -94,7 +94,7 @@ def _name(value: Any, names: Sequence[str]) -> Any:
     return None if value == -1 else names[value] if isinstance(value, int) and 0 <= value < len(names) else value
 
 
-def of_parquet(path: Path, files: Sequence[Path], wanted: Sequence[int] | None = None) -> Opened:
+def of_parquet(path: Path, files: Sequence[Path], wanted: Sequence[int] | None = None) -> ImageTable:
     """Parquet files as one table.
 
     Raises:
@@ -106,7 +106,7 @@ def of_parquet(path: Path, files: Sequence[Path], wanted: Sequence[int] | None =
             yield number, parquet.part_of(file), values
 
     gaps = parquet.missing(files)
-    return Opened(
+    return ImageTable(
         str(path),
         path.resolve().name,
         parquet.columns_of(files),
@@ -125,11 +125,11 @@ def inside(value: Any) -> bytes | None:
     return found if isinstance(found, bytes) else None
 
 
-def _rows(opened: Opened, reading: Reading) -> Rows:
+def _rows(opened: ImageTable, reading: RowReader) -> Rows:
     for number, part, values in opened.read(reading.used, opened.wanted):
         yield from reading.rows(number, values, part)
 
 
-def _pictures(read: Read, reading: Reading, pairs: Iterable[Pair]) -> Bytes:
+def _pictures(read: Read, reading: RowReader, pairs: Iterable[Pair]) -> Bytes:
     for _, _, values in read(reading.images, [pair.number for pair in pairs]):
         yield reading.pictures(values)

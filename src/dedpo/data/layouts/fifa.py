@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from dedpo.data.importing.columns import Asked
+from dedpo.data.importing.columns import ColumnOptions
 from dedpo.data.layouts import parquet, pickapic
 from dedpo.data.layouts.source import Source
 from dedpo.errors import UserError, excerpt
@@ -36,7 +36,7 @@ _OTHERS: Final = re.compile(
 _FORMS: Final = "it holds row numbers (.txt, .json, .csv) or ranking_ids (.json, .csv); see docs/data.md"
 
 
-class Index(NamedTuple):
+class RowIndex(NamedTuple):
     """`numbers` are rows ('index') or ranking_ids, in ascending order, none of them twice."""
 
     kind: str
@@ -63,7 +63,7 @@ def find_index(folder: Path) -> Path | None:
     return known[0] if known else None
 
 
-def open_index(path: Path, asked: Asked | None = None) -> Source:
+def open_index(path: Path, asked: ColumnOptions | None = None) -> Source:
     """The rows of the Parquet files beside `path` (or in data/ beside it) that the index names.
 
     Raises:
@@ -89,7 +89,7 @@ def open_index(path: Path, asked: Asked | None = None) -> Source:
     return found._replace(inputs={**found.inputs, path.name: path})
 
 
-def read_index(path: Path) -> Index:
+def read_index(path: Path) -> RowIndex:
     """Parse an index.
 
     Raises:
@@ -110,7 +110,7 @@ def read_index(path: Path) -> Index:
     number, times = Counter(numbers).most_common(1)[0]
     if times > 1:
         raise UserError(f"{path}: {kind} {number} is named {times} times; keep one of them")
-    return Index(kind, numbers)
+    return RowIndex(kind, numbers)
 
 
 def _text(text: str) -> tuple[str, list[Any]]:

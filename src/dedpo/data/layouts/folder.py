@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from dedpo.data.importing import columns, importer
-from dedpo.data.importing.columns import MEANINGS, Asked
-from dedpo.data.importing.importer import Pair
-from dedpo.data.importing.reading import Reading
+from dedpo.data.importing import columns, distinct_pairs
+from dedpo.data.importing.columns import MEANINGS, ColumnOptions
+from dedpo.data.importing.distinct_pairs import Pair
+from dedpo.data.importing.row_reader import RowReader
 from dedpo.data.importing.rows import Picture
 from dedpo.data.layouts.json_list import entries
 from dedpo.data.layouts.source import Bytes, Rows, Source
@@ -28,7 +28,7 @@ PARTS: Final = ("train", "validation", "val", "valid", "dev", "test")
 _KNOWN: Final = frozenset(name for names in MEANINGS.values() for name in names) | {"file_name"}
 
 
-class Table(NamedTuple):
+class TableFile(NamedTuple):
     """One file of rows, and the folder below the source's from which its paths count."""
 
     path: Path
@@ -41,27 +41,27 @@ class Table(NamedTuple):
         return first if first in PARTS else ""
 
 
-def find_tables(source: Path) -> list[Table]:
+def find_tables(source: Path) -> list[TableFile]:
     """The tables that a file or folder means; empty if it has none.
 
     Raises:
         UserError: two files of metadata lie in one folder.
     """
     if source.is_file():
-        return [Table(source)] if source.suffix.lower() in TABLES else []
+        return [TableFile(source)] if source.suffix.lower() in TABLES else []
     if (source / SHEET).is_file():
-        return [Table(source / SHEET)]
+        return [TableFile(source / SHEET)]
     found = []
     # As `datasets` has it, the splits are folders, each with its own metadata.
     for place in (source, *(p for p in sorted(source.iterdir()) if p.is_dir() and not p.name.startswith("."))):
         there = [place / name for name in METADATA if (place / name).is_file()]
         if len(there) > 1:
             raise UserError(f"{there[0]}: {there[1].name} lies there as well; keep one of them")
-        found += [Table(path, "" if place == source else place.name) for path in there]
+        found += [TableFile(path, "" if place == source else place.name) for path in there]
     return found
 
 
-def open_folder(source: Path, asked: Asked | None = None, seed: int = 0) -> Source:
+def open_folder(source: Path, asked: ColumnOptions | None = None, seed: int = 0) -> Source:
     """The pairs in a folder's pairs.csv or metadata, or in a file of that kind.
 
     Columns: prompt, image_0, image_1 (paths relative to the table's folder), or chosen and rejected instead, and, where
@@ -72,7 +72,7 @@ def open_folder(source: Path, asked: Asked | None = None, seed: int = 0) -> Sour
         UserError: there is no such file, it cannot be read, has no row, lacks a column or has one that is misspelled,
             or what the preferences mean is not certain.
     """
-    asked = asked or Asked()
+    asked = asked or ColumnOptions()
     found = find_tables(source)
     if not found:
         raise UserError(
@@ -109,7 +109,7 @@ def open_folder(source: Path, asked: Asked | None = None, seed: int = 0) -> Sour
     )
 
 
-def _input(table: Table) -> str:
+def _input(table: TableFile) -> str:
     return "pairs_csv" if table.path.name == SHEET else f"{table.below}/{table.path.name}".lstrip("/")
 
 
@@ -125,11 +125,11 @@ def read_files(folder: Path, pairs: Iterable[Pair]) -> Bytes:
 
 
 def _read(folder: Path, name: str) -> bytes:
-    path = importer.locate(folder, name)
+    path = distinct_pairs.locate(folder, name)
     return path.read_bytes() if isinstance(path, Path) else b""
 
 
-def _rows(tables: Iterable[Table], reading: Reading) -> Rows:
+def _rows(tables: Iterable[TableFile], reading: RowReader) -> Rows:
     for table in tables:
         for number, values in _records(table):
             if isinstance(values, SetAside):
@@ -141,7 +141,7 @@ def _rows(tables: Iterable[Table], reading: Reading) -> Rows:
                 yield from reading.rows(number, values | below, table.part)
 
 
-def _records(table: Table) -> Iterator[tuple[int, dict[str, Any] | SetAside]]:
+def _records(table: TableFile) -> Iterator[tuple[int, dict[str, Any] | SetAside]]:
     """Rows as column → value: of a CSV counted as a spreadsheet does, of JSON from 0; a row that is none is set aside.
 
     Raises:

@@ -81,9 +81,9 @@ def _raw(entry: Mapping[str, Any]) -> Any:
 def _rows_in(entry: Any) -> int:
     """How many rows come of an entry, unless it is broken."""
     names = entry.get("image_path") if isinstance(entry, dict) else None
-    twosomes = len(names) * (len(names) - 1) // 2 if isinstance(names, list) else 1
-    opinions = _raw(entry) if twosomes > 1 else None
-    return twosomes * (len(opinions) if isinstance(opinions, list) and opinions else 1)
+    rater_pairs = len(names) * (len(names) - 1) // 2 if isinstance(names, list) else 1
+    opinions = _raw(entry) if rater_pairs > 1 else None
+    return rater_pairs * (len(opinions) if isinstance(opinions, list) and opinions else 1)
 
 
 def _of_file(path: Path, folder: Path) -> Rows:

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from dedpo.data.importing.columns import Asked
+from dedpo.data.importing.columns import ColumnOptions
 from dedpo.data.layouts import embedded, parquet
-from dedpo.data.layouts.embedded import Opened, Read
+from dedpo.data.layouts.embedded import ImageTable, Read
 from dedpo.data.layouts.source import Source
 from dedpo.errors import UserError, excerpt
 
@@ -28,7 +28,7 @@ def is_hub_name(name: str) -> bool:
     return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith("/")
 
 
-def open_dataset(source: Path | str, asked: Asked, seed: int = 0) -> Source:
+def open_dataset(source: Path | str, asked: ColumnOptions, seed: int = 0) -> Source:
     """The rows of all splits, in order; images must lie in the dataset, as bytes or as its Image feature.
 
     Raises:
@@ -38,7 +38,7 @@ def open_dataset(source: Path | str, asked: Asked, seed: int = 0) -> Source:
     return embedded.source(_open(source), "datasets", asked, seed)
 
 
-def _open(source: Path | str) -> Opened:
+def _open(source: Path | str) -> ImageTable:
     path = Path(source)
     if not path.exists():
         return _open_hub(str(source))
@@ -50,7 +50,7 @@ def _open(source: Path | str) -> Opened:
     return embedded.of_parquet(path, files)
 
 
-def _open_saved(path: Path) -> Opened:
+def _open_saved(path: Path) -> ImageTable:
     import datasets
 
     datasets.disable_progress_bars()
@@ -68,7 +68,7 @@ def _open_saved(path: Path) -> Opened:
     names = list(dict.fromkeys(name for split in raw.values() for name in split.column_names))
     inputs = {p.relative_to(base).as_posix(): p for p in files}
     total = sum(len(split) for split in raw.values())
-    return Opened(
+    return ImageTable(
         str(path), path.resolve().name, names, partial(_read_splits, raw), inputs, total, classes=_classes(raw)
     )
 
@@ -107,7 +107,7 @@ def _streamed(name: str, commit: str | None) -> dict[str, Any]:
     return {key: split.decode(False) for key, split in found.items()}
 
 
-def _open_hub(source: str) -> Opened:
+def _open_hub(source: str) -> ImageTable:
     """Rows as they come over the network, twice: once to look at the images, once to write them."""
     from huggingface_hub import HfApi
 
@@ -124,7 +124,7 @@ def _open_hub(source: str) -> Opened:
             "and the network"
         ) from None
     read = read_streamed(splits, name)
-    return Opened(
+    return ImageTable(
         name, name, list(first), read, {}, 0, {"revision": commit}, peek=range(_PEEK), classes=_classes(splits)
     )
 

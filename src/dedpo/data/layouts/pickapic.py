@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dedpo.data.importing import columns
-from dedpo.data.importing.columns import Asked
+from dedpo.data.importing.columns import ColumnOptions
 from dedpo.data.layouts import embedded, parquet
 from dedpo.data.layouts.source import Source
 from dedpo.errors import UserError
@@ -21,7 +21,7 @@ from dedpo.errors import UserError
 
 def open_files(
     source: Path,
-    asked: Asked | None = None,
+    asked: ColumnOptions | None = None,
     *,
     wanted: Sequence[int] | None = None,
     files: Sequence[Path] | None = None,
@@ -39,4 +39,4 @@ def open_files(
     if not columns.is_pickapic(opened.columns):
         lost = "caption" if "caption" not in opened.columns else "label_0"
         raise UserError(f"{files[0]}: column '{lost}' is missing; it is not Pick-a-Pic as published")
-    return embedded.source(opened, layout, asked or Asked(), seed=0)
+    return embedded.source(opened, layout, asked or ColumnOptions(), seed=0)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dedpo.data.importing.importer import Pair
+from dedpo.data.importing.distinct_pairs import Pair
 from dedpo.data.importing.rows import Row
 from dedpo.tabular.rejected import SetAside
 

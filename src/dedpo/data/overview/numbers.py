@@ -40,7 +40,7 @@ class Ratings(NamedTuple):
     orders: Sequence[str | None]
 
 
-class Look(NamedTuple):
+class ImageFile(NamedTuple):
     """One image file: pixels, bytes, and its media type; 0 × 0 if it has none."""
 
     width: int
@@ -140,7 +140,7 @@ def _agreement(votes: Floats, groups: Ints) -> Json:
         "high": _known(found.share.high),
         "fleiss_kappa": _known(found.fleiss),
         "pairs": found.n_pairs,
-        "twosomes": found.n_twosomes,
+        "rater_pairs": found.n_rater_pairs,
     }
 
 
@@ -164,15 +164,15 @@ def _busiest(raters: Sequence[str], chosen: Ints, rows: Ints, votes: Ints) -> li
     found = []
     for i in np.lexsort((names, -counts))[:RATERS]:
         mine = who == i
-        twosomes = int(others[mine].sum())
+        rater_pairs = int(others[mine].sum())
         found.append(
-            {"rater": str(names[i]), "ratings": int(counts[i]), **_counts(chosen[mine]), "twosomes": twosomes,
-             "alike": float(alike[mine].sum() / twosomes) if twosomes else None}
+            {"rater": str(names[i]), "ratings": int(counts[i]), **_counts(chosen[mine]), "rater_pairs": rater_pairs,
+             "alike": float(alike[mine].sum() / rater_pairs) if rater_pairs else None}
         )  # fmt: skip
     return found
 
 
-def of_images(looks: Sequence[Look]) -> Json:
+def of_images(looks: Sequence[ImageFile]) -> Json:
     """Sizes in pixels and bytes, and formats, of the images that were looked at."""
     sizes = Counter(f"{look.width}×{look.height}" for look in looks)
     return {

@@ -12,7 +12,7 @@ import pyarrow as pa
 from dedpo.contract import tables
 from dedpo.contract.sections import DataConfig
 from dedpo.data.overview import numbers, page
-from dedpo.data.overview.numbers import Look, Pairs, Ratings
+from dedpo.data.overview.numbers import ImageFile, Pairs, Ratings
 from dedpo.data.overview.page import Sample
 from dedpo.errors import UserError
 from dedpo.outputs.manifest import output_folder, write_json, write_text
@@ -76,12 +76,14 @@ def _means(ratings: Ratings) -> dict[str, tuple[float, int]]:
     return {p: (m, n) for p, m, n in zip(grouped["pair"], grouped["p_mean"], grouped["p_count"], strict=True)}
 
 
-def _look_at(folder: Path, means: Mapping[str, tuple[float, int]], max_pixels: int) -> tuple[list[Look], list[Sample]]:
-    """Sizes of the images of some thousand pairs, and every so-manieth of these pairs as thumbnails."""
+def _look_at(
+    folder: Path, means: Mapping[str, tuple[float, int]], max_pixels: int
+) -> tuple[list[ImageFile], list[Sample]]:
+    """Sizes of the images of some thousand pairs, and every n-th of these pairs as thumbnails."""
     shards = _enough(tables.shard_paths(folder))
     total = sum(tables.count_rows(shard) for shard in shards)
     step = max(1, total // SHOWN)
-    looks: list[Look] = []
+    looks: list[ImageFile] = []
     samples: list[Sample] = []
     with progress("measuring images", total) as advance:
         for i, row in enumerate(_rows(shards)):
@@ -113,12 +115,12 @@ def _rows(shards: Sequence[Path]) -> Iterator[dict[str, Any]]:
             yield from batch.to_pylist()
 
 
-def _measured(data: bytes) -> Look:
+def _measured(data: bytes) -> ImageFile:
     """From the file's first bytes alone: the import has decoded it."""
     try:
-        return Look(*images.size(data), len(data), images.mime_type(data))
+        return ImageFile(*images.size(data), len(data), images.mime_type(data))
     except ValueError:
-        return Look(0, 0, len(data), "not an image")
+        return ImageFile(0, 0, len(data), "not an image")
 
 
 def _thumbnail(data: bytes, max_pixels: int) -> str:
@@ -140,7 +142,9 @@ def _brief(found: Mapping[str, Any]) -> dict[str, Any]:
         brief |= {"choices": _listed(found["choices"])}
         if found["agreement"]:
             kappa = found["agreement"]["fleiss_kappa"]
-            brief["raters agree"] = f"{found['agreement']['share']:.2f} of {found['agreement']['twosomes']} comparisons"
+            brief["raters agree"] = (
+                f"{found['agreement']['share']:.2f} of {found['agreement']['rater_pairs']} comparisons"
+            )
             brief["Fleiss' kappa"] = "undefined" if kappa is None else f"{kappa:.2f}"
     group, size = found["pairs_of_a_group"], found["images"]
     brief["pairs a group"] = f"{group['median']:g} in the median, {group['least']:g} to {group['largest']:g}"

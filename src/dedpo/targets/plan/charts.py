@@ -30,12 +30,12 @@ _DPI: Final = 144
 _TOP: Final = 1.6
 
 
-class _Look(NamedTuple):
+class _LineStyle(NamedTuple):
     colour: str
     dashes: Any
 
 
-_LOOKS: Final = {"probe": _Look("#2f7fd1", "-"), "reference": _Look("#e0651b", (0, (5, 2)))}
+_STYLES: Final = {"probe": _LineStyle("#2f7fd1", "-"), "reference": _LineStyle("#e0651b", (0, (5, 2)))}
 
 
 def draw(facts: Facts) -> dict[str, bytes]:
@@ -64,8 +64,8 @@ def compose(facts: Facts) -> Any:
         return figure
 
 
-def _regimes(facts: Facts) -> Iterator[tuple[str, Facts, _Look]]:
-    for name, look in _LOOKS.items():
+def _regimes(facts: Facts) -> Iterator[tuple[str, Facts, _LineStyle]]:
+    for name, look in _STYLES.items():
         if name in facts["regimes"]:
             yield name, facts["regimes"][name], look
 
@@ -128,7 +128,7 @@ def _cost(axes: Any, facts: Facts) -> None:
     axes.set_ylabel("US dollars from today")
 
 
-def _band(axes: Any, places: Sequence[float], curve: Mapping[str, Any], look: _Look) -> None:
+def _band(axes: Any, places: Sequence[float], curve: Mapping[str, Any], look: _LineStyle) -> None:
     if None not in (*curve["low"], *curve["high"]):
         axes.fill_between(places, curve["low"], curve["high"], color=look.colour, alpha=0.15, linewidth=0)
     axes.plot(places, curve["n_eff"], color=look.colour, linestyle=look.dashes, linewidth=2)

@@ -20,7 +20,7 @@ from dedpo.stats.planning import Prices
 from dedpo.targets.estimates import Estimates, Regime, residual_products
 from dedpo.targets.plan import regimes
 from dedpo.targets.plan.regimes import Case
-from dedpo.targets.reading import Opinions
+from dedpo.targets.reading import TrainingPairs
 
 Floats = NDArray[np.float64]
 Facts = dict[str, Any]
@@ -32,7 +32,7 @@ FEW_LABELS: Final = 20
 LARGEST_MULTIPLE: Final = 10
 
 
-def plan(opinions: Opinions, found: Estimates, config: PlanConfig, regime: Regime) -> Facts:
+def plan(opinions: TrainingPairs, found: Estimates, config: PlanConfig, regime: Regime) -> Facts:
     """The content of plan.json but for its words; None is what cannot be known, and ∞.
 
     Args:
@@ -115,7 +115,7 @@ def _target(target: float, now: float) -> float:
     return wanted
 
 
-def _drawn(opinions: Opinions, found: Estimates, regime: Regime, config: PlanConfig) -> Floats:
+def _drawn(opinions: TrainingPairs, found: Estimates, regime: Regime, config: PlanConfig) -> Floats:
     """Moments of resampled prompts, shape (draws, 3)."""
     values, groups = residual_products(opinions, found.preference, found.probe if regime == "probe" else None)
     return planning.drawn_moments(values, groups, config.bootstrap, generator("plan", config.seed, regime))

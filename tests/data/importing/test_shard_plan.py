@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dedpo.data.importing import shards
-from dedpo.data.importing.importer import Pair
-from dedpo.data.importing.shards import FEWEST, GROWTH, capacity, plan_shards
+from dedpo.data.importing import shard_plan
+from dedpo.data.importing.distinct_pairs import Pair
+from dedpo.data.importing.shard_plan import FEWEST, GROWTH, capacity, plan_shards
 
 
 def pairs_of(n: int, size: int = 10) -> list[Pair]:
@@ -25,7 +25,7 @@ def test_shards_hold_so_many_rows_in_order():
 
 
 def test_a_shard_is_cut_before_its_images_fill_the_memory(monkeypatch):
-    monkeypatch.setattr(shards, "SHARD_BYTES", 25)
+    monkeypatch.setattr(shard_plan, "SHARD_BYTES", 25)
     planned = plan_shards([*pairs_of(4), *pairs_of(1, size=99)], source="s", shard_rows=100)
     assert sizes(planned) == [2, 2, 1]
 
@@ -55,9 +55,9 @@ def test_appended_rows_change_no_shard_but_the_last(before, appended, shard_rows
         Pair(f"{i:024x}", "p", "", "", f"{i:064x}", "1", size, "p", i) for i, size in enumerate([*before, *appended])
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shards, "SHARD_BYTES", 60)
-        patch.setattr(shards, "FEWEST", 4)
-        patch.setattr(shards, "GROWTH", 8)
+        patch.setattr(shard_plan, "SHARD_BYTES", 60)
+        patch.setattr(shard_plan, "FEWEST", 4)
+        patch.setattr(shard_plan, "GROWTH", 8)
         old = plan_shards(rows[: len(before)], source="s", shard_rows=shard_rows)
         new = plan_shards(rows, source="s", shard_rows=shard_rows)
     assert list(new)[: max(len(old) - 1, 0)] == list(old)[:-1]
@@ -70,7 +70,7 @@ def test_appended_rows_change_no_shard_but_the_last(before, appended, shard_rows
 def test_appending_one_per_cent_writes_less_than_three_per_cent_anew(n, size):
     pairs = pairs_of(n + n // 100, size)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shards, "SHARD_BYTES", 2**62)
+        patch.setattr(shard_plan, "SHARD_BYTES", 2**62)
         old = plan_shards(pairs[:n], source="s", shard_rows=1000)
         new = plan_shards(pairs, source="s", shard_rows=1000)
     moved = sum(p.size for name, part in new.items() if name not in old for p in part)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from dedpo.contract.sections import DataConfig
-from dedpo.data.imported import Twosome
+from dedpo.data.imported import ImagePair
 from dedpo.errors import UserError
 from dedpo.progress import progress
 from dedpo.stats.arrays import Floats, Singles
@@ -39,7 +39,7 @@ class Differences(NamedTuple):
     embeddings: Singles | None
 
 
-def measure(config: DataConfig, prompts: Sequence[str], batches: Iterable[list[Twosome]]) -> Differences:
+def measure(config: DataConfig, prompts: Sequence[str], batches: Iterable[list[ImagePair]]) -> Differences:
     """Decode and measure batch after batch; torch is only imported if `config` names a model.
 
     Args:
@@ -50,7 +50,7 @@ def measure(config: DataConfig, prompts: Sequence[str], batches: Iterable[list[T
     """
     clip = _clip(config.clip_model) if config.clip_model is not None else None
     texts = _texts(clip, prompts) if clip is not None else {}
-    look = partial(_look, max_pixels=config.max_pixels, prepare=clip.prepare if clip is not None else None)
+    look = partial(_measured, max_pixels=config.max_pixels, prepare=clip.prepare if clip is not None else None)
     statistics, similarities, embeddings, done = [], [], [], 0
     with ThreadPoolExecutor(images.DECODERS) as pool, progress("measuring rated pairs", len(prompts)) as advance:
         for batch in batches:
@@ -72,7 +72,7 @@ def measure(config: DataConfig, prompts: Sequence[str], batches: Iterable[list[T
     return Differences(measured | {"similarity": np.concatenate(similarities)}, np.concatenate(embeddings))
 
 
-class _Look(NamedTuple):
+class _Measured(NamedTuple):
     """What is kept of a pair's two pictures: small, whatever their size.
 
     Attributes:
@@ -84,13 +84,13 @@ class _Look(NamedTuple):
     prepared: Tensor | None
 
 
-def _look(pair: Twosome, *, max_pixels: int, prepare: Prepare | None) -> _Look:
+def _measured(pair: ImagePair, *, max_pixels: int, prepare: Prepare | None) -> _Measured:
     try:
         first, second = (images.decode(data, max_pixels) for data in pair.images)
     except ValueError as error:
         raise UserError(f"{pair.place}: an image cannot be decoded: {error}; import again") from None
     difference = covariates.measure(second) - covariates.measure(first)
-    return _Look(difference, prepare([first, second]) if prepare is not None else None)
+    return _Measured(difference, prepare([first, second]) if prepare is not None else None)
 
 
 def _clip(name: str) -> Clip:
@@ -107,7 +107,7 @@ def _texts(clip: Clip, prompts: Sequence[str]) -> dict[str, Singles]:
     return {p: e for batch in batches for p, e in zip(batch, clip.texts(batch).numpy(), strict=True)}
 
 
-def _embedded(clip: Clip, looks: Sequence[_Look]) -> Floats:
+def _embedded(clip: Clip, looks: Sequence[_Measured]) -> Floats:
     """The second picture's unit embedding minus the first's, shape (len(looks), k)."""
     import torch
 
@@ -116,7 +116,7 @@ def _embedded(clip: Clip, looks: Sequence[_Look]) -> Floats:
     return np.asarray(found[1::2] - found[0::2])
 
 
-def _check_finite(difference: Floats, batch: Sequence[Twosome], config: DataConfig) -> None:
+def _check_finite(difference: Floats, batch: Sequence[ImagePair], config: DataConfig) -> None:
     wrong = np.flatnonzero(~np.isfinite(difference).all(axis=1))
     if len(wrong):
         raise UserError(

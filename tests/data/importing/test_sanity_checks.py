@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dedpo.data.importing.columns import Asked
+from dedpo.data.importing.columns import ColumnOptions
 from tests.data.importing.test_columns import folder, run
 
 
@@ -16,7 +16,7 @@ def test_no_ratings_beside_a_label_is_a_warning_that_names_it(tmp_path: Path) ->
     (warning,) = run(source, tmp_path / "out")["warnings"]
     assert "0 ratings" in warning
     assert "not read: winner; name one with --preference" in warning
-    assert run(source, tmp_path / "again", Asked({"preference": "winner"}))["warnings"] == []
+    assert run(source, tmp_path / "again", ColumnOptions({"preference": "winner"}))["warnings"] == []
 
 
 def test_no_ratings_and_no_label_is_no_warning(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from dedpo.data.importing.importer import CheckedImage
+from dedpo.data.importing.distinct_pairs import CheckedImage
 from dedpo.errors import UserError
 
 # What a file was when it was looked at: size in bytes and time of its last change; (0, 0) for bytes named by a hash.
@@ -45,7 +45,7 @@ def _whole_lines(file: FileIO) -> list[bytes]:
     return data[:whole].splitlines()
 
 
-class CheckStore:
+class CheckedImages:
     """Good images by key (a path, or the SHA-256 of bytes); a context manager. Refused ones are looked at again."""
 
     def __init__(self, path: Path) -> None:

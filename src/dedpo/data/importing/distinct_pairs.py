@@ -34,16 +34,16 @@ class CheckedImage:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class UnusableImage:
     """Why an image is not usable: a short category, and what exactly."""
 
     reason: str
     detail: str
 
 
-Found = CheckedImage | Refusal
+Found = CheckedImage | UnusableImage
 # A row with what was found of its two images.
-Looked = tuple[Row, Found, Found]
+CheckedRow = tuple[Row, Found, Found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class Merged(NamedTuple):
         return len(self.ratings) + self.unrated_rows + self.duplicates + len(self.set_aside)
 
 
-def locate(folder: Path, name: str) -> Path | Refusal:
+def locate(folder: Path, name: str) -> Path | UnusableImage:
     """The file called `name` in `folder`, if it really lies there: no absolute path, no '..', no symlink out.
 
     Args:
@@ -115,18 +115,18 @@ def locate(folder: Path, name: str) -> Path | Refusal:
         # pathlib would take three times as long.
         path = os.path.realpath(os.path.join(root, name))  # noqa: PTH118
         if os.path.isabs(name) or not f"{path}{os.sep}".startswith(f"{root.rstrip(os.sep)}{os.sep}"):  # noqa: PTH117
-            return Refusal("path leaves the folder", name)
-        return Path(path) if os.path.isfile(path) else Refusal("missing file", name)  # noqa: PTH113
+            return UnusableImage("path leaves the folder", name)
+        return Path(path) if os.path.isfile(path) else UnusableImage("missing file", name)  # noqa: PTH113
     except (OSError, ValueError):  # too long a name, a NUL in it
-        return Refusal("missing file", name)
+        return UnusableImage("missing file", name)
 
 
-def read_image(path: Path, name: str, max_pixels: int) -> bytes | Refusal:
+def read_image(path: Path, name: str, max_pixels: int) -> bytes | UnusableImage:
     """One image file's bytes; a file that is too large for an image of `max_pixels` is not read."""
     try:
         return _too_large(name, path.stat().st_size, max_pixels) or path.read_bytes()
     except OSError as error:
-        return Refusal("unreadable file", f"{name}: {error.strerror}")
+        return UnusableImage("unreadable file", f"{name}: {error.strerror}")
 
 
 def check_image(data: bytes, place: str, max_pixels: int) -> Found:
@@ -141,15 +141,15 @@ def check_image(data: bytes, place: str, max_pixels: int) -> Found:
     try:
         images.decode(data, max_pixels)
     except ValueError as error:
-        return Refusal("unusable image", f"{place}: {error}".removeprefix(": "))
+        return UnusableImage("unusable image", f"{place}: {error}".removeprefix(": "))
     return CheckedImage(hashlib.sha256(data).hexdigest(), len(data))
 
 
-def _too_large(place: str, size: int, max_pixels: int) -> Refusal | None:
+def _too_large(place: str, size: int, max_pixels: int) -> UnusableImage | None:
     if size <= MAX_BYTES_PER_PIXEL * max_pixels + 2**16:
         return None
     detail = f"{place}: {size:,} bytes are too many for {max_pixels:,} pixels"
-    return Refusal("unusable image", detail.removeprefix(": "))
+    return UnusableImage("unusable image", detail.removeprefix(": "))
 
 
 def pair_id(prompt: str, sha256_0: str, sha256_1: str) -> str:
@@ -163,7 +163,7 @@ def flipped(preference: float) -> float:
     return round(1 - preference, 12)
 
 
-def merge(rows: Iterable[Looked | SetAside]) -> Merged:
+def merge(rows: Iterable[CheckedRow | SetAside]) -> Merged:
     """Distinct pairs in the order of their first mention, and ratings sorted by pair_id and rater.
 
     The first row of a pair decides its orientation and group; a later row that shows the images swapped has its
@@ -186,7 +186,7 @@ def merge(rows: Iterable[Looked | SetAside]) -> Merged:
             if part_of.setdefault(row.prompt, row.part) != row.part:
                 divided.add(row.prompt)
         found = _usable(looked)
-        if isinstance(found, Refusal):
+        if isinstance(found, UnusableImage):
             set_aside.append(SetAside(row.number, found.reason, found.detail, row.prompt))
             continue
         pair = pairs.setdefault(found.pair_id, found)
@@ -204,15 +204,15 @@ def merge(rows: Iterable[Looked | SetAside]) -> Merged:
     return Merged(list(pairs.values()), ratings, set_aside, unrated_rows, duplicates, dict(parts), len(divided))
 
 
-def _usable(looked: Looked) -> Pair | Refusal:
+def _usable(looked: CheckedRow) -> Pair | UnusableImage:
     row, first, second = looked
-    if isinstance(first, Refusal):
+    if isinstance(first, UnusableImage):
         return first
-    if isinstance(second, Refusal):
+    if isinstance(second, UnusableImage):
         return second
     names = [picture if isinstance(picture, str) else "" for picture in (row.image_0, row.image_1)]
     if first.sha256 == second.sha256:
-        return Refusal("identical images", ", ".join(names) if any(names) else first.sha256[:16])
+        return UnusableImage("identical images", ", ".join(names) if any(names) else first.sha256[:16])
     name = pair_id(row.prompt, first.sha256, second.sha256)
     size = first.size + second.size
     return Pair(name, row.prompt, names[0], names[1], first.sha256, second.sha256, size, row.group, row.number)

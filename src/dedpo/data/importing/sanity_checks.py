@@ -9,8 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from dedpo.data.importing.importer import Merged, Rating
-from dedpo.data.importing.reading import UNREAD
+from dedpo.data.importing.distinct_pairs import Merged, Rating
+from dedpo.data.importing.row_reader import UNREAD
 from dedpo.data.layouts import hpdv2
 from dedpo.errors import UserError, excerpt
 from dedpo.stats.agreement import against_others, choices, is_reversed

@@ -12,7 +12,7 @@ from dedpo.stats.arrays import Bools, Floats, Ints
 
 
 @dataclass(frozen=True)
-class Opinions:
+class Comparison:
     """Row by row; preferences are P(image 1 is better) in [0, 1], NaN where there is none.
 
     Attributes:

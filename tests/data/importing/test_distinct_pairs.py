@@ -7,17 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dedpo.data.importing.importer import (
+from dedpo.data.importing.distinct_pairs import (
     CheckedImage,
     Merged,
-    Refusal,
+    UnusableImage,
     check_image,
     flipped,
     locate,
     pair_id,
     read_image,
 )
-from dedpo.data.importing.importer import merge as merge_looked
+from dedpo.data.importing.distinct_pairs import merge as merge_looked
 from dedpo.data.importing.rows import Row, typed
 from dedpo.tabular.rejected import SetAside
 
@@ -26,11 +26,11 @@ def row(number=2, prompt="a cat", image_0="a", image_1="b", preference=None, rat
     return Row(number, prompt, image_0, image_1, preference, rater, prompt, order, None)
 
 
-def checked(*names: str) -> dict[str, CheckedImage | Refusal]:
+def checked(*names: str) -> dict[str, CheckedImage | UnusableImage]:
     return {name: CheckedImage(name * 64, 10) for name in names}
 
 
-def merge(rows: list[Row], found: dict[str, CheckedImage | Refusal]) -> Merged:
+def merge(rows: list[Row], found: dict[str, CheckedImage | UnusableImage]) -> Merged:
     return merge_looked((row, found[row.image_0], found[row.image_1]) for row in rows)
 
 
@@ -55,12 +55,12 @@ def test_paths_must_stay_in_the_folder(tmp_path):
     outside = save(tmp_path / "outside.png")
     (folder / "link.png").symlink_to(outside)
     for name in ("../outside.png", str(outside), "link.png", "/etc/passwd"):
-        assert locate(folder, name) == Refusal("path leaves the folder", name)
+        assert locate(folder, name) == UnusableImage("path leaves the folder", name)
 
 
 def test_an_absolute_path_is_refused_even_inside(tmp_path):
     path = str(save(tmp_path / "0.png"))
-    assert locate(tmp_path, path) == Refusal("path leaves the folder", path)
+    assert locate(tmp_path, path) == UnusableImage("path leaves the folder", path)
 
 
 def test_a_symlink_that_stays_inside_is_followed(tmp_path):
@@ -72,7 +72,7 @@ def test_a_symlink_that_stays_inside_is_followed(tmp_path):
 def test_what_is_no_file_is_missing(tmp_path, name):
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
     found = locate(tmp_path, name)
-    assert isinstance(found, Refusal)
+    assert isinstance(found, UnusableImage)
     assert found.reason == "missing file"
 
 
@@ -88,8 +88,8 @@ def test_unusable_images_say_why(tmp_path):
         ("film.png", 100, "bytes are too many"),
     ]:
         data = read_image(tmp_path / name, name, limit)
-        found = data if isinstance(data, Refusal) else check_image(data, name, limit)
-        assert isinstance(found, Refusal)
+        found = data if isinstance(data, UnusableImage) else check_image(data, name, limit)
+        assert isinstance(found, UnusableImage)
         assert found.reason == "unusable image"
         assert name in found.detail
         assert detail in found.detail
@@ -141,7 +141,7 @@ def test_a_contradiction_takes_all_of_that_raters_ratings_of_the_pair_and_no_oth
 
 
 def test_identical_images_and_refused_images_are_set_aside():
-    images = checked("a", "b") | {"copy": CheckedImage("a" * 64, 10), "bad": Refusal("missing file", "bad")}
+    images = checked("a", "b") | {"copy": CheckedImage("a" * 64, 10), "bad": UnusableImage("missing file", "bad")}
     rows = [row(2, image_1="copy"), row(3, image_1="bad"), row(4, image_0="bad"), row(5)]
     found = merge(rows, images)
     assert [s.reason for s in found.set_aside] == ["identical images", "missing file", "missing file"]
@@ -163,7 +163,7 @@ row_lists = st.lists(
 @given(row_lists)
 def test_no_row_vanishes_and_every_key_is_unique(given_rows):
     rows = [row(i, p, a, b, z, who) for i, (p, a, b, z, who) in enumerate(given_rows, start=2)]
-    found = merge(rows, checked("a", "b", "c") | {"bad": Refusal("missing file", "bad")})
+    found = merge(rows, checked("a", "b", "c") | {"bad": UnusableImage("missing file", "bad")})
     assert len(rows) == len(found.ratings) + found.unrated_rows + found.duplicates + len(found.set_aside)
     assert found.rows == len(rows)
     ids = [p.pair_id for p in found.pairs]
@@ -179,7 +179,7 @@ def test_no_row_vanishes_and_every_key_is_unique(given_rows):
 def test_swapping_all_images_flips_all_ratings_and_changes_nothing_else(given_rows):
     rows = [row(i, p, a, b, z, who) for i, (p, a, b, z, who) in enumerate(given_rows)]
     swapped = [row(i, p, b, a, z, who) for i, (p, a, b, z, who) in enumerate(given_rows)]
-    images = checked("a", "b", "c") | {"bad": Refusal("missing file", "bad")}
+    images = checked("a", "b", "c") | {"bad": UnusableImage("missing file", "bad")}
     one, two = merge(rows, images), merge(swapped, images)
     assert [p.pair_id for p in one.pairs] == [p.pair_id for p in two.pairs]
     assert [(p.image_0, p.image_1) for p in one.pairs] == [(p.image_1, p.image_0) for p in two.pairs]
@@ -191,7 +191,7 @@ def test_swapping_all_images_flips_all_ratings_and_changes_nothing_else(given_ro
 @given(row_lists, row_lists)
 def test_what_is_appended_changes_no_pair_before_it(given_rows, appended):
     rows = [row(i, p, a, b, z, who) for i, (p, a, b, z, who) in enumerate([*given_rows, *appended])]
-    images = checked("a", "b", "c") | {"bad": Refusal("missing file", "bad")}
+    images = checked("a", "b", "c") | {"bad": UnusableImage("missing file", "bad")}
     before, after = merge(rows[: len(given_rows)], images), merge(rows, images)
     assert after.pairs[: len(before.pairs)] == before.pairs
 

@@ -41,7 +41,7 @@ def _part(outputs: Mapping[str, str], folder: Path, path: Path) -> dict[str, str
     return {n.removeprefix(f"{name}/"): sha for n, sha in outputs.items() if n.startswith(f"{name}/")}
 
 
-class Index:
+class OutputsByHash:
     """Everything below a folder that a manifest names, by its hash; read when first asked."""
 
     def __init__(self, work: Path) -> None:

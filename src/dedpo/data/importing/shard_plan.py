@@ -19,7 +19,7 @@ from typing import Final
 import pyarrow as pa
 
 from dedpo.contract import tables
-from dedpo.data.importing.importer import Pair
+from dedpo.data.importing.distinct_pairs import Pair
 from dedpo.vision import images
 
 # Writing a shard takes about four times its bytes of memory (read, as Arrow, encoded, compressed).

@@ -18,11 +18,11 @@ WINNERS: Final = ("chosen", "rejected")
 UNREAD: Final = ("preference is not a number", "preference outside [0, 1]", "preference has no meaning")
 
 # A picture of a cell: its bytes, its path, or None where there is none.
-Inside = Callable[[Any], Picture | None]
+PictureIn = Callable[[Any], Picture | None]
 
 
 @dataclass(frozen=True)
-class Reading:
+class RowReader:
     """How the rows of one table are read.
 
     Attributes:
@@ -35,7 +35,7 @@ class Reading:
     """
 
     columns: Mapping[str, tuple[str, ...]]
-    picture: Inside
+    picture: PictureIn
     seed: int = 0
     coding: codings.Coding = codings.NUMBERS
     is_inverted: bool = False
@@ -63,14 +63,14 @@ class Reading:
         names = [*self.columns.get("preference", ()), *self.columns.get("order_shown", ())]
         return [*names, *([self.has_label] if self.has_label else [])] if "preference" in self.columns else []
 
-    def recognised(self, rows: Iterable[Mapping[str, Any]], place: str, what: codings.Said) -> Reading:
+    def recognised(self, rows: Iterable[Mapping[str, Any]], place: str, what: codings.ValueMeanings) -> RowReader:
         """With the coding of the preferences in `rows`, which have the `label_columns` at least.
 
         Raises:
             UserError: what the values mean is not certain, or said of no column.
         """
         if "preference" not in self.columns:
-            if what != codings.Said():
+            if what != codings.ValueMeanings():
                 right = "chosen and rejected say it" if self.is_drawn else "name the column with --preference"
                 raise UserError(f"--first, --second, --tie, --unrated: {place} has no preference; {right}")
             return self
