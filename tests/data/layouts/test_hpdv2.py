@@ -1,11 +1,14 @@
 import json
 import tracemalloc
+from contextlib import contextmanager
 
 import pytest
 
 from dedpo.contract import tables
 from dedpo.contract.sections import DataConfig
 from dedpo.data import stage
+from dedpo.data.importing import shard_writer
+from dedpo.data.importing.checked_images import CheckedImages
 from dedpo.data.layouts import hpdv2
 from dedpo.errors import UserError
 from tests.data.published import write_hpdv2
@@ -148,3 +151,24 @@ def test_choices_in_another_coding_are_not_kept_by_halves(tmp_path):
     train = [TRAIN[0] | {"prompt": f"p{i}", "human_preference": [1, 0] if i % 2 else [0.5, 0.5]} for i in range(8)]
     with pytest.raises(UserError, match=r"human_preference is not a 1 and a 0: \[0.5, 0.5\] .4×."):
         run(write_hpdv2(tmp_path / "HPD", train, None), tmp_path / "out")
+
+
+def test_a_list_is_parsed_once_and_the_bar_goes_to_its_end(tmp_path, monkeypatch):
+    folder = write_hpdv2(tmp_path / "HPD", TRAIN * 40, TEST)
+    monkeypatch.setattr("dedpo.data.layouts.json_list._BLOCK", 64)
+    parsed, bars = [], []
+    decode = json.JSONDecoder.raw_decode
+    monkeypatch.setattr(json.JSONDecoder, "raw_decode", lambda *args: parsed.append(found := decode(*args)) or found)
+
+    @contextmanager
+    def progress(what, total):
+        bars.append([total, 0])
+        yield lambda _: bars[-1].__setitem__(1, bars[-1][1] + 1)
+
+    monkeypatch.setattr("dedpo.data.importing.shard_writer.progress", progress)
+    opened = hpdv2.open_files(folder)
+    with CheckedImages(tmp_path / "checked") as checks:
+        rows = list(shard_writer.look(opened, checks, 10_000))
+    assert (len(rows), len(parsed)) == (86, 81)
+    [[total, done]] = bars
+    assert done == total > 10

@@ -34,6 +34,7 @@ def look(source: Source, checks: CheckedImages, max_pixels: int) -> Iterator[Che
     rows = source.rows()
     shown = progress("checking images", source.total) if source.total else nullcontext(_silent)
     with ThreadPoolExecutor(images.DECODERS) as pool, shown as advance:
+        done = 0
         # In batches, so that an interrupt need not wait for a queue of thousands.
         while batch := list(islice(rows, BATCH)):
             new = [p for p in dict.fromkeys(_pictures(batch)) if not isinstance(p, str) or p not in of_path]
@@ -46,6 +47,8 @@ def look(source: Source, checks: CheckedImages, max_pixels: int) -> Iterator[Che
                 else:
                     first, second = (of_path[p] if isinstance(p, str) else found[p] for p in (row.image_0, row.image_1))
                     yield row, first, second
+            before, done = done, source.done() if source.done else done + len(batch)
+            for _ in range(done - before):
                 advance("")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -191,12 +191,3 @@ def _lines(path: Path) -> Iterator[Any]:
         raise UserError(f"{path}: not UTF-8 text; save it again as UTF-8") from None
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; name another file") from None
-
-
-def first_entry(path: Path) -> Mapping[str, Any]:
-    """The first object of a JSON list; empty if it is none."""
-    try:
-        found = next(entries(path), None)
-    except UserError:
-        return {}
-    return found if isinstance(found, dict) else {}

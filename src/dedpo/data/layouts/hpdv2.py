@@ -17,10 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from dedpo.data.importing.rows import typed
 from dedpo.data.layouts import rankings
-from dedpo.data.layouts.folder import read_files
-from dedpo.data.layouts.json_list import entries
+from dedpo.data.layouts.json_list import Blocks, entries, first_entry
 from dedpo.data.layouts.source import Rows, Source
 from dedpo.errors import UserError
 from dedpo.tabular.rejected import SetAside
@@ -40,12 +38,8 @@ def find_files(source: Path) -> list[Path]:
 
 def fits(source: Path) -> bool:
     """Whether the first entry of an annotation file looks like HPDv2's."""
-    for path in find_files(source)[:1]:
-        try:
-            return isinstance(first := next(entries(path), None), dict) and bool(first.keys() & _TITLES)
-        except UserError:
-            return path.name in FILES
-    return False
+    found = find_files(source)[:1]
+    return bool(found and first_entry(found[0]).keys() & _TITLES)
 
 
 def open_files(source: Path) -> Source:
@@ -58,36 +52,11 @@ def open_files(source: Path) -> Source:
     if not files:
         raise UserError(f"{source}: neither train.json nor test.json lies there; name the folder with HPDv2's")
     folder = files[0].parent.resolve()
-    return Source(
-        name=folder.name,
-        layout="hpdv2",
-        inputs={path.name: path for path in files},
-        rows=partial(_rows, files, folder),
-        pictures=partial(read_files, folder),
-        total=sum(_rows_in(entry) for path in files for entry in entries(path)),
-        folder=folder,
-    )
+    return rankings.source("hpdv2", files, folder, partial(_rows, folder))
 
 
-def _rows(files: Sequence[Path], folder: Path) -> Rows:
-    for path in files:
-        yield from _of_file(path, folder)
-
-
-def _raw(entry: Mapping[str, Any]) -> Any:
-    return entry.get("raw_annotations") or entry.get("raw_annotation")
-
-
-def _rows_in(entry: Any) -> int:
-    """How many rows come of an entry, unless it is broken."""
-    names = entry.get("image_path") if isinstance(entry, dict) else None
-    rater_pairs = len(names) * (len(names) - 1) // 2 if isinstance(names, list) else 1
-    opinions = _raw(entry) if rater_pairs > 1 else None
-    return rater_pairs * (len(opinions) if isinstance(opinions, list) and opinions else 1)
-
-
-def _of_file(path: Path, folder: Path) -> Rows:
-    for number, entry in enumerate(entries(path)):
+def _rows(folder: Path, path: Path, blocks: Blocks) -> Rows:
+    for number, entry in enumerate(entries(path, blocks)):
         if not isinstance(entry, dict) or not entry.keys() & _TITLES:
             raise UserError(f"{path}: entry {number} has neither 'file_path' nor 'image_path'; it is not HPDv2's")
         yield from _train(number, entry, path, folder) if "file_path" in entry else _test(number, entry, path, folder)
@@ -101,16 +70,9 @@ def _train(number: int, entry: Mapping[str, Any], path: Path, folder: Path) -> R
     elif chosen not in ([0, 1], [1, 0]):
         yield SetAside(number, NO_CHOICE, str(chosen)[:80], prompt)
     else:
-        first, second = _places(names, path, folder)
-        yield typed(
-            number,
-            prompt=prompt,
-            image_0=first,
-            image_1=second,
-            preference=float(chosen[1]),
-            rater=entry.get("user_hash"),
-            part=_part(path),
-        )
+        ranks = [1 - one for one in chosen]
+        places = _places(names, path, folder)
+        yield from rankings.rows(number, prompt, places, ranks, "rank", entry.get("user_hash"), _part(path))
 
 
 def _test(number: int, entry: Mapping[str, Any], path: Path, folder: Path) -> Rows:
@@ -119,13 +81,11 @@ def _test(number: int, entry: Mapping[str, Any], path: Path, folder: Path) -> Ro
         yield SetAside(number, "image_path is not a list of images", str(names)[:80], prompt)
         return
     places = _places(names, path, folder)
-    opinions = _raw(entry) or [{"rank": entry.get("rank"), "user_hash": AVERAGED}]
+    single = {"rank": entry.get("rank"), "user_hash": AVERAGED}
+    opinions = entry.get("raw_annotations") or entry.get("raw_annotation") or [single]
     for opinion in opinions if isinstance(opinions, list) else [opinions]:
-        ranks = rankings.numbers(opinion.get("rank") if isinstance(opinion, dict) else None, len(names))
-        if ranks is None:
-            yield SetAside(number, f"rank is not {len(names)} numbers", str(opinion)[:80], prompt)
-        else:
-            yield from rankings.rows(number, prompt, places, ranks, opinion.get("user_hash"), _part(path))
+        said = opinion if isinstance(opinion, dict) else {"rank": opinion}
+        yield from rankings.rows(number, prompt, places, said.get("rank"), "rank", said.get("user_hash"), _part(path))
 
 
 def _part(path: Path) -> str:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from dedpo.errors import UserError
 
-_CHUNK: Final = 2**20  # characters
+_BLOCK: Final = 2**20  # characters
 
 
-def entries(path: Path) -> Iterator[Any]:
-    """The elements of a JSON list, one at a time.
+class Blocks:
+    """How far some files have been read, of `total` blocks: what a progress bar shows without a pass of its own."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.total = sum(-(-path.stat().st_size // _BLOCK) for path in files)
+        self.read = 0
+
+
+def entries(path: Path, blocks: Blocks | None = None) -> Iterator[Any]:
+    """The elements of a JSON list, one at a time; `blocks` counts what is read.
 
     Raises:
         UserError: it is no JSON list, or ends in the middle.
@@ -22,7 +30,9 @@ def entries(path: Path) -> Iterator[Any]:
     try:
         with path.open(encoding="utf-8-sig") as file:
             while True:
-                chunk = file.read(_CHUNK)
+                chunk = file.read(_BLOCK)
+                if blocks is not None and chunk:
+                    blocks.read += 1
                 buffer, position = buffer[position:] + chunk, 0
                 while True:
                     position = _skip(buffer, position, "" if not is_open else ",")
@@ -51,3 +61,12 @@ def _skip(text: str, position: int, also: str) -> int:
     while position < len(text) and (text[position].isspace() or text[position] in also):
         position += 1
     return position
+
+
+def first_entry(path: Path) -> Mapping[str, Any]:
+    """The first object of a JSON list; empty if it is none."""
+    try:
+        found = next(entries(path), None)
+    except UserError:
+        return {}
+    return found if isinstance(found, dict) else {}

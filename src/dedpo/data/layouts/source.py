@@ -24,6 +24,7 @@ class Source(NamedTuple):
         rows: reads the source from its beginning; in file order, so that what is appended comes last.
         pictures: the two image files of some of its pairs, which are given in file order.
         total: how many rows there will be, for the progress bar; 0: unknown.
+        done: how far the rows have been read, where `total` counts something else.
         settings: what else decides the rows.
         folder: to which images given as paths are relative; None: images are given as bytes.
         ignored_columns: those that mean nothing here.
@@ -36,6 +37,7 @@ class Source(NamedTuple):
     rows: Callable[[], Rows]
     pictures: Callable[[Iterable[Pair]], Bytes]
     total: int
+    done: Callable[[], int] | None = None
     settings: Mapping[str, Any] = {}
     folder: Path | None = None
     ignored_columns: Sequence[str] = ()
