@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from dedpo.stats.agreement import CHOICES, choices
 from dedpo.stats.arrays import Bools, Floats, Ints
 
 
@@ -48,25 +46,6 @@ class Comparison:
         return ~np.isnan(self.human) & ~np.isnan(self.annotator)
 
 
-def grouped(prompts: Sequence[str]) -> tuple[list[str], Ints]:
-    """Every prompt once, in order of appearance, and each row's place among them."""
-    places: dict[str, int] = {}
-    groups = [places.setdefault(p, len(places)) for p in prompts]
-    return list(places), np.array(groups, dtype=np.int64)
-
-
 def renumbered(groups: Ints) -> Ints:
     """The same grouping, numbered from 0 without gaps."""
     return np.asarray(np.unique(groups, return_inverse=True)[1], dtype=np.int64)
-
-
-def votes(rows: Ints, preferences: Floats, n: int) -> Floats:
-    """Count choices a row, shape (n, 3).
-
-    Args:
-        rows: the row of each vote, shape (m,).
-        preferences: the votes, NaN for none, shape (m,).
-    """
-    known = ~np.isnan(preferences)
-    cells = CHOICES * rows[known] + choices(preferences[known])
-    return np.bincount(cells, minlength=CHOICES * n).reshape(n, CHOICES).astype(np.float64)

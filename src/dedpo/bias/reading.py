@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dedpo.bias.comparison import Comparison, grouped, votes
+from dedpo.bias.comparison import Comparison
 from dedpo.contract import records, tables
 from dedpo.errors import UserError, excerpt
-from dedpo.stats.agreement import against_others, is_reversed
-from dedpo.stats.arrays import Floats
+from dedpo.stats.agreement import against_others, count_votes, is_reversed
+from dedpo.stats.arrays import Floats, numbered
 from dedpo.tabular import codings, recognition, sheets
 from dedpo.tabular.codings import ValueMeanings
 from dedpo.vision import images
@@ -49,7 +49,7 @@ def read_folder(
     wanted = ["pair_id", "preference", "p_order_01", "p_order_10"]
     joined = means.join(answered.select(wanted), "pair_id").sort_by("pair_id")
     place = {pair: i for i, pair in enumerate(joined.column("pair_id").to_pylist())}
-    prompts, groups = grouped(_prompts(pairs, place, ratings))
+    prompts, groups = numbered(_prompts(pairs, place, ratings))
     differences = np.full((len(place), len(PROPERTIES)), np.nan)
     if features is not None:
         differences = _of_features(features, joined.column("pair_id"))
@@ -61,7 +61,7 @@ def read_folder(
         groups=groups,
         human=_floats(joined.column("preference_mean")),
         annotator=_floats(joined.column("preference")),
-        votes=votes(rows, _floats(rated.column("preference")), len(place)),
+        votes=count_votes(rows, _floats(rated.column("preference")), len(place)),
         p_order_01=_floats(joined.column("p_order_01")),
         p_order_10=_floats(joined.column("p_order_10")),
         differences=differences,
@@ -134,13 +134,13 @@ def read_table(
     told = codings.value_meanings(values, wanted)
     read = {name: _preferences(path, name, places[name], rows, told) for name in wanted}
     columns = {name: column.preferences for name, column in read.items()}
-    prompts, groups = grouped([record.cells[places[prompt][0]].strip() for record in rows])
+    prompts, groups = numbered([record.cells[places[prompt][0]].strip() for record in rows])
     n = len(rows)
     means = {name: np.array([np.mean(cell) if cell else np.nan for cell in columns[name]]) for name in wanted}
     # Lists of people in the human column are raters as well as those that have columns of their own.
     several = [human] if not raters and any(len(cell) > 1 for cell in columns[human]) else []
     people = [(i, p) for name in (*raters, *several) for i, cell in enumerate(columns[name]) for p in cell]
-    single = votes(np.array([i for i, _ in people], dtype=np.int64), np.array([p for _, p in people]), n)
+    single = count_votes(np.array([i for i, _ in people], dtype=np.int64), np.array([p for _, p in people]), n)
     nowhere = np.full(n, np.nan)
     return Comparison(
         annotator_name=ai,

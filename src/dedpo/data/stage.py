@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,7 +63,7 @@ def import_pairs(
     settings |= {"source": opened.name, "layout": opened.layout, **opened.settings}
     with (
         output_folder(out, stage="data", config=settings, inputs=opened.inputs, resumable=True) as partial,
-        CheckedImages(partial / CHECKS) as checks,
+        closing(CheckedImages(partial / CHECKS)) as checks,
     ):
         merged = distinct_pairs.merge(shard_writer.look(opened, checks, config.max_pixels))
         set_aside = sorted(merged.set_aside, key=lambda s: s.number)

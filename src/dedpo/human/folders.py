@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedpo.contract import answered_pairs, tables
-from dedpo.contract.answered_pairs import ANSWERED, SELECTION, is_round
+from dedpo.contract.answered_pairs import ANSWERED, SELECTION
 from dedpo.contract.holdout import is_held_out
 from dedpo.errors import UserError
 from dedpo.human.export import HumanAnswer
-from dedpo.human.project import ending, is_round
+from dedpo.human.project import is_round
 from dedpo.outputs.manifest import MANIFEST, fingerprint
 from dedpo.stats.arrays import Floats
 from dedpo.tabular.rejected import SetAside, cells, write_csv
@@ -109,7 +109,7 @@ def write_images(pairs: Path, ids: pa.ChunkedArray, folder: Path) -> dict[str, S
 def _write_image(image: dict[str, Any], folder: Path, place: str) -> str:
     data = image["bytes"] or b""
     try:
-        name = f"{hashlib.sha256(data).hexdigest()[:32]}.{ending(images.mime_type(data))}"
+        name = f"{hashlib.sha256(data).hexdigest()[:32]}.{images.ending(data)}"
     except ValueError as error:
         raise UserError(f"{place}: {error}; import again") from None
     if not (folder / name).exists():
@@ -151,7 +151,7 @@ def round_hashes(folder: Path) -> dict[str, dict[str, str]]:
             "selection": fingerprint(path / SELECTION),
             "answered": _hash(json.dumps(answered_pairs.note(path / ANSWERED).still(rated))),
         }
-        for name, path in answered_pairs.answered_rounds(folder).items()
+        for name, path in answered_pairs.rounds(folder).items()
     }
 
 

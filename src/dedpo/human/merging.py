@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from dedpo.human.export import HumanAnswer
 from dedpo.rng import generator
-from dedpo.stats.agreement import CHOICES, Agreement, agreement, ceiling, choices
+from dedpo.stats.agreement import Agreement, agreement, ceiling, count_votes
 from dedpo.stats.intervals import Interval
 from dedpo.tabular.rejected import SetAside
 
@@ -175,10 +175,9 @@ def between_people(merged: pa.Table, imported: pa.Table) -> dict[str, Any]:
     ids = pc.unique(merged.column("pair_id"))
     rows = pc.index_in(merged.column("pair_id"), ids).to_numpy()
     values = np.asarray(merged.column("preference").to_numpy(), dtype=np.float64)
-    votes = np.bincount(CHOICES * rows + choices(values), minlength=CHOICES * len(ids)).reshape(len(ids), CHOICES)
     pairs = np.arange(len(ids))
     people = ceiling(
-        votes.astype(np.float64),
+        count_votes(rows, values, len(ids)),
         np.full(len(ids), np.nan),
         pairs,
         bootstrap=_BOOTSTRAP,

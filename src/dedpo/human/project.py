@@ -10,14 +10,7 @@ from dedpo.errors import UserError, excerpt
 LEFT, RIGHT, TIE = "left", "right", "tie"
 CONTROL: Final = "preference"
 EMBED: Final = "embed"
-_ENDINGS: Final = {
-    "image/png": "png",
-    "image/jpeg": "jpg",
-    "image/webp": "webp",
-    "image/gif": "gif",
-    "image/bmp": "bmp",
-}
-
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 # Prompts reach the page by $prompt alone, as text and never as an address or as markup. One control with three answers,
 # so that 'left' and 'a tie' cannot both be given.
 CONFIG: Final = f"""\
@@ -48,9 +41,9 @@ def check_round(name: str) -> str:
     return name
 
 
-def ending(media_type: str) -> str:
-    """The file name's ending of 'image/png' and its like."""
-    return _ENDINGS[media_type]
+def is_round(name: object) -> bool:
+    """Whether this is the name of a round, and no path."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def task(round_: str, pair_id: str, order_shown: str, prompt: str, images: tuple[str, str]) -> dict[str, Any]:

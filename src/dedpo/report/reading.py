@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import math
 from collections.abc import Iterable
@@ -13,7 +11,6 @@ from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image
 
 from dedpo.contract import tables
 from dedpo.errors import UserError
@@ -26,7 +23,6 @@ from dedpo.vision import images
 
 # A page must stay light: larger pictures become thumbnails, and prompts are dropped when the budget is spent.
 THUMBNAIL: Final = 256  # pixels
-AS_THEY_ARE: Final = 64  # pixels
 PICTURE_BUDGET: Final = 4_000_000  # bytes of base64
 
 Json = dict[str, Any]
@@ -237,12 +233,6 @@ def _uris(samples: Path, models: set[str], prompts: list[str], seed: int) -> dic
 def data_uri(data: bytes | None) -> str | None:
     """A picture as a data URI, re-encoded: nothing but its pixels enters the page. None if it cannot be read."""
     try:
-        picture = images.decode(data or b"")
+        return images.preview(data or b"", THUMBNAIL)
     except ValueError:
         return None
-    if max(picture.size) <= AS_THEY_ARE:
-        return f"data:image/png;base64,{base64.b64encode(images.encode_png(picture)).decode()}"
-    picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    picture.save(buffer, format="JPEG", quality=88)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

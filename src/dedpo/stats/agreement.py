@@ -26,6 +26,18 @@ def choices(preferences: Floats) -> Ints:
     return np.asarray(1 + np.sign(np.where(np.abs(preferences - 0.5) < _TIE, 0.0, preferences - 0.5)), dtype=np.int64)
 
 
+def count_votes(rows: Ints, preferences: Floats, n: int) -> Floats:
+    """How many raters made each choice of each of n pairs, shape (n, 3).
+
+    Args:
+        rows: the pair of each vote, shape (m,).
+        preferences: the votes, NaN for none, shape (m,).
+    """
+    known = ~np.isnan(preferences)
+    cells = CHOICES * rows[known] + choices(preferences[known])
+    return np.bincount(cells, minlength=CHOICES * n).reshape(n, CHOICES).astype(np.float64)
+
+
 def confusion(human: Floats, annotator: Floats, groups: Ints) -> Floats:
     """Counts of (human choice, annotator choice) within each group, shape (max(groups) + 1, 3, 3).
 

@@ -23,6 +23,8 @@ Image.MAX_IMAGE_PIXELS = None
 # It warns of EXIF blocks that it cannot read, in lines that name no file.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
+# Pixels a side of what a preview shows as it is.
+_SMALL: Final = 64
 _ORIENTATION: Final = 0x0112
 # EXIF 2.32, 4.6.4: what makes the stored picture upright.
 _TURNS: Final = {
@@ -127,6 +129,30 @@ def data_url(data: bytes) -> str:
         ValueError: none of `FORMATS`, judging by the first bytes.
     """
     return f"data:{mime_type(data)};base64,{base64.b64encode(data).decode()}"
+
+
+def preview(data: bytes, side: int, max_pixels: int = 40_000_000) -> str:
+    """A data URL of an image for a page: its pixels and nothing else of the file, at most `side` pixels a side.
+
+    Raises:
+        ValueError: as `decode`.
+    """
+    picture = decode(data, max_pixels)
+    if max(picture.size) <= _SMALL:
+        return data_url(encode_png(picture))
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="JPEG", quality=88)
+    return data_url(buffer.getvalue())
+
+
+def ending(data: bytes) -> str:
+    """The file name's ending by the first bytes: 'png', 'jpg', 'webp', 'gif' or 'bmp'.
+
+    Raises:
+        ValueError: none of `FORMATS`.
+    """
+    return mime_type(data).removeprefix("image/").replace("jpeg", "jpg")
 
 
 def mime_type(data: bytes) -> str:

@@ -1,6 +1,6 @@
 import json
 import tracemalloc
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -167,7 +167,7 @@ def test_a_list_is_parsed_once_and_the_bar_goes_to_its_end(tmp_path, monkeypatch
 
     monkeypatch.setattr("dedpo.data.importing.shard_writer.progress", progress)
     opened = hpdv2.open_files(folder)
-    with CheckedImages(tmp_path / "checked") as checks:
+    with closing(CheckedImages(tmp_path / "checked")) as checks:
         rows = list(shard_writer.look(opened, checks, 10_000))
     assert (len(rows), len(parsed)) == (86, 81)
     [[total, done]] = bars

@@ -2,79 +2,42 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-from io import FileIO
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from dedpo.data.importing.distinct_pairs import CheckedImage
-from dedpo.errors import UserError
 
 # What a file was when it was looked at: size in bytes and time of its last change; (0, 0) for bytes named by a hash.
 Stamp = tuple[int, int]
 
 
-def _opened(path: Path) -> FileIO:
-    """A file of lines, open for this process alone; each write goes to the operating system at once.
-
-    A killed process loses nothing of it, only a power cut needs fsync.
-
-    Raises:
-        UserError: another process has it open.
-    """
-    file = path.open("ab+", buffering=0)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise UserError(f"{path}: another run is writing there; wait for it, or stop it, and run again") from None
-    except OSError:
-        # A file system without locks: nobody is protected from starting twice, and one run works as well.
-        pass
-    return file
-
-
-def _whole_lines(file: FileIO) -> list[bytes]:
-    """The lines so far; what follows the last newline was torn by a crash and is cut off before the next is added."""
-    file.seek(0)
-    data = file.readall()
-    whole = data.rfind(b"\n") + 1
-    file.truncate(whole)
-    return data[:whole].splitlines()
-
-
 class CheckedImages:
-    """Good images by key (a path, or the SHA-256 of bytes); a context manager. Refused ones are looked at again."""
+    """Good images by key (a path, or the SHA-256 of bytes); refused ones are looked at again.
+
+    Each write goes to the operating system at once: a killed process loses nothing of it, only a power cut needs fsync.
+    The import's folder is one process's alone, and with it this file.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Open or create the file at `path`, a JSON list a line.
-
-        Raises:
-            UserError: another process has it open.
-        """
-        self._file = _opened(path)
+        """Open or create the file at `path`, a JSON list a line."""
         self._found: dict[str, tuple[Stamp, CheckedImage]] = {}
         self._new: list[bytes] = []
-        self._read()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.flush()
-        self._file.close()
-
-    def _read(self) -> None:
-        for line in _whole_lines(self._file):
+        self._file = path.open("ab+", buffering=0)
+        self._file.seek(0)
+        data = self._file.readall()
+        # What follows the last newline was torn by a crash, and is cut off before the next line is added.
+        self._file.truncate(data.rfind(b"\n") + 1)
+        for line in data.splitlines():
             try:
                 key, size, changed, sha256, length = json.loads(line)
             except (ValueError, TypeError):
                 continue
             self._found[key] = ((size, changed), CheckedImage(sha256, length))
+
+    def close(self) -> None:
+        """Write what was added, and close the file."""
+        self.flush()
+        self._file.close()
 
     def get(self, key: str, stamp: Stamp) -> CheckedImage | None:
         """What was found of an image, if it is still the same file."""

@@ -14,6 +14,7 @@ from dedpo.data.importing.row_reader import UNREAD
 from dedpo.data.layouts import hpdv2
 from dedpo.errors import UserError, excerpt
 from dedpo.stats.agreement import against_others, choices, is_reversed
+from dedpo.stats.arrays import numbered
 from dedpo.tabular import recognition
 
 _LABEL: Final = re.compile(
@@ -65,12 +66,10 @@ def _one_sided(ratings: Sequence[Rating]) -> list[str]:
 
 
 def _reversed(ratings: Sequence[Rating]) -> list[str]:
-    pairs: dict[str, int] = {}
-    raters: dict[str, int] = {}
-    rows = np.array([pairs.setdefault(r.pair_id, len(pairs)) for r in ratings])
-    by = np.array([raters.setdefault(r.rater, len(raters)) for r in ratings])
+    _, rows = numbered(r.pair_id for r in ratings)
+    names, by = numbered(r.rater for r in ratings)
     same, decided = against_others(rows, by, np.array([r.preference for r in ratings]))
-    names, among = list(raters), int((decided > 0).sum())
+    among = int((decided > 0).sum())
     found = sorted(
         (i for i in range(len(names)) if is_reversed(same[i], int(decided[i]), among)), key=lambda i: -decided[i]
     )

@@ -26,9 +26,6 @@ from dedpo.vision import images
 SHARD_BYTES: Final = 192 * 2**20
 GROWTH: Final = 64
 FEWEST: Final = 32
-_ENDINGS: Final = {
-    "image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/gif": "gif", "image/bmp": "bmp",
-}  # fmt: skip
 
 
 def plan_shards(pairs: Sequence[Pair], *, source: str, shard_rows: int) -> dict[str, list[Pair]]:
@@ -81,4 +78,4 @@ def pairs_table(part: list[Pair], data: list[tuple[bytes, bytes]], source: str) 
 
 
 def _image(data: bytes, sha256: str) -> dict[str, bytes | str]:
-    return {"bytes": data, "path": f"{sha256[:16]}.{_ENDINGS[images.mime_type(data)]}"}
+    return {"bytes": data, "path": f"{sha256[:16]}.{images.ending(data)}"}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from dedpo.stats.agreement import CHOICES, ceiling, choices
-from dedpo.stats.arrays import Floats, Ints
+from dedpo.stats.agreement import CHOICES, ceiling, choices, count_votes
+from dedpo.stats.arrays import Floats, Ints, numbered
 from dedpo.stats.intervals import wilson
 from dedpo.stats.lift import words_of
 
@@ -94,17 +94,16 @@ def of_ratings(pairs: Pairs, ratings: Ratings) -> Json:
     if not ratings.pair_ids:
         return {"ratings": 0, "rated_pairs": 0, "raters": 0}
     chosen = choices(np.array(ratings.preferences, dtype=np.float64))
-    number = {pair_id: i for i, pair_id in enumerate(dict.fromkeys(ratings.pair_ids))}
-    rows = np.array([number[pair_id] for pair_id in ratings.pair_ids], dtype=np.int64)
-    votes = np.bincount(rows * CHOICES + chosen, minlength=len(number) * CHOICES).reshape(-1, CHOICES)
+    pair_ids, rows = numbered(ratings.pair_ids)
+    votes = count_votes(rows, np.array(ratings.preferences, dtype=np.float64), len(pair_ids))
     return {
         "ratings": len(chosen),
-        "rated_pairs": len(number),
+        "rated_pairs": len(pair_ids),
         "raters": len(set(ratings.raters)),
         "choices": _counts(chosen),
         "preferences": _tenths(ratings.preferences),
-        "pairs_by_ratings": dict(sorted(Counter(votes.sum(axis=1).tolist()).items())),
-        "agreement": _agreement(votes.astype(np.float64), _groups(pairs, number)),
+        "pairs_by_ratings": dict(sorted(Counter(votes.sum(axis=1).astype(int).tolist()).items())),
+        "agreement": _agreement(votes, _groups(pairs, pair_ids)),
         "order": _order(chosen, ratings.orders),
         "busiest": _busiest(ratings.raters, chosen, rows, votes),
     }
@@ -121,11 +120,10 @@ def _counts(chosen: Ints) -> dict[str, int]:
     return {name: int(count) for name, count in zip(_CHOSEN, counts, strict=True)}
 
 
-def _groups(pairs: Pairs, number: Mapping[str, int]) -> Ints:
+def _groups(pairs: Pairs, rated: Sequence[str]) -> Ints:
     """The number of each rated pair's group."""
     group_of = dict(zip(pairs.ids, pairs.groups, strict=True))
-    numbers: dict[str, int] = {}
-    return np.array([numbers.setdefault(group_of[p], len(numbers)) for p in number], dtype=np.int64)
+    return numbered(group_of[pair_id] for pair_id in rated)[1]
 
 
 def _agreement(votes: Floats, groups: Ints) -> Json:
@@ -155,7 +153,7 @@ def _order(chosen: Ints, orders: Sequence[str | None]) -> Json:
     return {"first_chosen": found.value, "low": found.low, "high": found.high, "ratings": n}
 
 
-def _busiest(raters: Sequence[str], chosen: Ints, rows: Ints, votes: Ints) -> list[Json]:
+def _busiest(raters: Sequence[str], chosen: Ints, rows: Ints, votes: Floats) -> list[Json]:
     """Each rater's choices, and how often another rater of the same pair chose alike."""
     names, who = np.unique(np.array(raters, dtype=object).astype(str), return_inverse=True)
     alike = votes[rows, chosen] - 1

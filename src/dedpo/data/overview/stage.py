@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +22,6 @@ from dedpo.vision import images
 MEASURED: Final = 4000
 SHOWN: Final = 12
 _THUMBNAIL: Final = 224  # pixels
-_AS_THEY_ARE: Final = 64  # pixels
 
 
 def stats(config: DataConfig, *, data: Path, ratings: Path, out: Path) -> dict[str, Any]:
@@ -125,15 +123,9 @@ def _measured(data: bytes) -> ImageFile:
 
 def _thumbnail(data: bytes, max_pixels: int) -> str:
     try:
-        picture = images.decode(data, max_pixels)
+        return images.preview(data, _THUMBNAIL, max_pixels)
     except ValueError:
         return ""
-    if max(picture.size) <= _AS_THEY_ARE:
-        return images.data_url(images.encode_png(picture))
-    picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    buffer = io.BytesIO()
-    picture.save(buffer, format="JPEG", quality=82)
-    return images.data_url(buffer.getvalue())
 
 
 def _brief(found: Mapping[str, Any]) -> dict[str, Any]:
