@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dedpo.contract import answered_pairs, tables
+from dedpo.contract import tables
 from dedpo.data import rounds
 from dedpo.data.rounds import Round, together
 
@@ -93,29 +93,3 @@ def test_a_round_is_seen_from_the_training_pairs(tmp_path):
     assert found.is_selected.tolist() == found.is_answered.tolist() == [True, False, False]
     assert found.elsewhere == 1
     assert rounds.warnings([found]) == ["round r1: 1 selected pairs are no training pairs of this import"]
-
-
-def test_only_answered_rounds_with_chances_count(tmp_path):
-    folder(tmp_path / "open", None)
-    folder(tmp_path / "again", json.dumps({"design": "again", "pairs": {"a": ["ann"]}}))
-    folder(tmp_path / "r1", json.dumps({"design": "uniform", "pairs": {"a": ["ann"]}}))
-    assert list(answered_pairs.rounds(tmp_path)) == ["r1"]
-    assert answered_pairs.rounds(tmp_path / "nowhere") == {}
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "[]",
-        '{"design": "uniform"}',
-        '{"pairs": 5, "design": "uniform"}',
-        '{"pairs": ["a"], "design": "uniform"}',
-        '{"pairs": {"a": 5}, "design": "uniform"}',
-        "\x00",
-    ],
-)
-def test_a_broken_note_is_named_with_the_remedy(tmp_path, text):
-    folder(tmp_path / "r1", text)
-    with pytest.raises(UserError, match=r"answered.json: cannot be read; merge the round's export again"):
-        answered_pairs.rounds(tmp_path)

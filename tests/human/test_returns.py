@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from dedpo.contract import answered_pairs, tables
+from dedpo.contract import tables
+from dedpo.contract.answered_pairs import answered_rounds
 from dedpo.contract.sections import SelectConfig
 from dedpo.data import rounds
 from dedpo.errors import UserError
@@ -64,7 +65,7 @@ def seen(root: Path) -> tuple[list[rounds.Round], np.ndarray, np.ndarray]:
     rated = folders.read_ratings(root / "joined/ratings.parquet").column("pair_id").combine_chunks().cast(pa.string())
     found = [
         rounds.read(name, folder, pa.array(IDS), rated, root / "joined/ratings.parquet")
-        for name, folder in answered_pairs.rounds(root / "human/rounds").items()
+        for name, folder in answered_rounds(root / "human/rounds").items()
     ]
     return found, *rounds.together(0.0, np.zeros(len(IDS), dtype=bool), found)
 

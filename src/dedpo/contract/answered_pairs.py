@@ -11,7 +11,6 @@ from typing import Final, NamedTuple
 from dedpo.contract import tables
 from dedpo.errors import UserError
 
-SELECTION: Final = "selection.parquet"
 ANSWERED: Final = "answered.json"
 SELECTION: Final = "selection.parquet"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -88,21 +87,3 @@ def rated(ratings: Path) -> set[tuple[str, str]]:
         table = tables.read(path, tables.RATINGS, ["pair_id", "rater"])
         found |= set(zip(*(column.to_pylist() for column in table.itercolumns()), strict=True))
     return found
-
-
-def rounds(folder: Path) -> dict[str, Path]:
-    """The answered rounds in a folder that splits count: name → its folder.
-
-    A round of second opinions has no propensities and is none of them.
-
-    Raises:
-        UserError: a round's answered.json cannot be read.
-    """
-    found = sorted(p.parent for p in folder.glob(f"*/{ANSWERED}") if (p.parent / SELECTION).is_file())
-    return {p.name: p for p in found if note(p / ANSWERED).design != "again"}
-
-
-def files(found: Mapping[str, Path]) -> dict[str, Path]:
-    """What a split takes from these rounds, as a manifest's inputs."""
-    names = {"selection": SELECTION, "answers": ANSWERED}
-    return {f"{what} of round {name}": path / file for name, path in found.items() for what, file in names.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -46,6 +46,17 @@ class Round:
         """What summary.json says of the round."""
         selected, answered = int(self.is_selected.sum()), int(self.is_answered.sum())
         return {"selected": selected, "answered": answered, "missing": selected - answered, "elsewhere": self.elsewhere}
+
+
+def inputs(found: dict[str, Path], ratings: Path) -> dict[str, Path]:
+    """What a split that counts these rounds was made from; nothing without a round."""
+    if not found:
+        return {}
+    files = {f"{what} of round {n}": p / f for n, p in found.items() for what, f in _FILES.items()}
+    return {"ratings": ratings, **files}
+
+
+_FILES: Final = {"selection": SELECTION, "answers": ANSWERED}
 
 
 def read(name: str, folder: Path, train: pa.Array, rated: pa.Array, ratings: Path) -> Round:

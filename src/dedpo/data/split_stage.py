@@ -8,7 +8,8 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from dedpo.contract import answered_pairs, tables
+from dedpo.contract import tables
+from dedpo.contract.answered_pairs import answered_rounds
 from dedpo.contract.sections import DataConfig
 from dedpo.data import imported, splits
 from dedpo.data import rounds as rounds_
@@ -42,9 +43,9 @@ def split(
             older than a round's answers, or config.labelled is null and the rounds leave a training pair out.
     """
     settings = config.model_dump(include={"holdout", "labelled"}) | {"seed": seed}
-    answered = answered_pairs.rounds(rounds) if rounds is not None else {}
+    answered = answered_rounds(rounds) if rounds is not None else {}
     joined = ratings or data / "ratings.parquet"
-    inputs = {"data": data} | ({"ratings": joined} if answered else {}) | answered_pairs.files(answered)
+    inputs = {"data": data} | rounds_.inputs(answered, joined)
     with output_folder(out, stage="split", config=settings, inputs=inputs) as partial:
         groups = imported.groups(data / "pairs")
         rated = imported.rated(data / "ratings.parquet") if config.labelled is not None else imported.any_rated(joined)

@@ -13,11 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedpo.contract import answered_pairs, tables
-from dedpo.contract.answered_pairs import ANSWERED, SELECTION
+from dedpo.contract.answered_pairs import ANSWERED, SELECTION, is_round
 from dedpo.contract.holdout import is_held_out
 from dedpo.errors import UserError
 from dedpo.human.export import HumanAnswer
-from dedpo.human.project import is_round
 from dedpo.outputs.manifest import MANIFEST, fingerprint
 from dedpo.stats.arrays import Floats
 from dedpo.tabular.rejected import SetAside, cells, write_csv
@@ -151,7 +150,7 @@ def round_hashes(folder: Path) -> dict[str, dict[str, str]]:
             "selection": fingerprint(path / SELECTION),
             "answered": _hash(json.dumps(answered_pairs.note(path / ANSWERED).still(rated))),
         }
-        for name, path in answered_pairs.rounds(folder).items()
+        for name, path in answered_pairs.answered_rounds(folder).items()
     }
 
 

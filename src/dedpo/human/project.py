@@ -10,7 +10,6 @@ from dedpo.errors import UserError, excerpt
 LEFT, RIGHT, TIE = "left", "right", "tie"
 CONTROL: Final = "preference"
 EMBED: Final = "embed"
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 # Prompts reach the page by $prompt alone, as text and never as an address or as markup. One control with three answers,
 # so that 'left' and 'a tie' cannot both be given.
 CONFIG: Final = f"""\
@@ -39,11 +38,6 @@ def check_round(name: str) -> str:
     if not is_round(name):
         raise UserError(f"--round '{excerpt(name, 40)}': use up to 64 letters, digits, '-' and '_', such as 2026-11-a")
     return name
-
-
-def is_round(name: object) -> bool:
-    """Whether this is the name of a round, and no path."""
-    return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def task(round_: str, pair_id: str, order_shown: str, prompt: str, images: tuple[str, str]) -> dict[str, Any]:

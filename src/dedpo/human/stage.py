@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dedpo.contract import answered_pairs, tables
-from dedpo.contract.answered_pairs import SELECTION
+from dedpo.contract import tables
+from dedpo.contract.answered_pairs import ANSWERED, SELECTION, answered_rounds
 from dedpo.contract.sections import SelectConfig
 from dedpo.errors import UserError
 from dedpo.human import design, folders, merging, project, project_files
@@ -153,7 +153,8 @@ def ratings(*, imported: Path, human: Path, out: Path) -> dict[str, Any]:
     """
     files = dict(folders.rating_files(human / "ratings"))
     inputs = {"ratings": imported} | {f"human {path.name}": path for path in files}
-    inputs |= answered_pairs.files(answered_pairs.rounds(human / "rounds"))
+    for name, path in answered_rounds(human / "rounds").items():
+        inputs |= {f"selection of round {name}": path / SELECTION, f"answers of round {name}": path / ANSWERED}
     with output_folder(out, stage="ratings", config={}, inputs=inputs) as partial:
         table, counts = merging.joined(folders.read_ratings(imported), list(files.values()))
         tables.write(table, tables.RATINGS, partial / "ratings.parquet")
