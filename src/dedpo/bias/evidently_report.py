@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from abc import ABC
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 # Before the import: Evidently looks at it then.
 os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -47,98 +47,51 @@ _NAMES: Final = re.compile(
 FOLLOWED: Final = 5  # flagged words with a chart over runs
 
 
-class AnnotatorAgreement(SingleValueMetric):  # type: ignore[misc]
-    """Share of pairs on which annotator and people choose alike."""
+AGREEMENT: Final = "agreement with people"
+KAPPA: Final = "Cohen's κ"
+PEOPLE: Final = "people with each other (on these pairs)"
+CONSISTENCY: Final = "same choice in both orders"
+POSITION: Final = "position bias (negative: to the first)"
 
 
-class AnnotatorKappa(SingleValueMetric):  # type: ignore[misc]
-    """Cohen's κ of annotator and people."""
+def _kappa(pairs: pd.DataFrame) -> float:
+    human, annotator = (pairs[side].to_numpy(dtype=np.float64) for side in ("human", "annotator"))
+    return float(kappa(confusion(human, annotator, np.zeros(len(pairs), dtype=np.int64))[0]))
 
 
-class HumanAgreement(SingleValueMetric):  # type: ignore[misc]
-    """Share of all two raters of a pair who choose alike."""
+_READ: Final[dict[str, Callable[[pd.DataFrame], float]]] = {
+    AGREEMENT: lambda pairs: float((pairs["human"] == pairs["annotator"]).mean()),
+    KAPPA: _kappa,
+    PEOPLE: lambda pairs: float(pairs["raters_alike"].sum() / pairs["rater_pairs"].sum()),
+    CONSISTENCY: lambda pairs: float(pairs["same_in_both_orders"].mean()),
+    POSITION: lambda pairs: float(pairs["order_change"].mean()),
+}
 
 
-class OrderConsistency(SingleValueMetric):  # type: ignore[misc]
-    """Share of pairs on which the annotator's choice is the same in both orders."""
+class BiasNumber(SingleValueMetric):  # type: ignore[misc]
+    """One number of `_READ`, of all pairs or, if there is one, of those whose prompts have the word."""
+
+    name: str
+    word: str = ""
 
 
-class PositionBias(SingleValueMetric):  # type: ignore[misc]
-    """Change of P(image 1) when it is shown second; negative: a lean to the image shown first."""
-
-
-class WordAgreement(SingleValueMetric):  # type: ignore[misc]
-    """Agreement on the prompts with one word."""
-
-    word: str
-
-
-_M = TypeVar("_M")
-
-
-class _Reading(SingleValueCalculation[_M], Generic[_M], ABC):  # type: ignore[misc]
-    """One number of the table of pairs, with its counter."""
-
-    title = ""
-    size = WidgetSize.HALF
+class _BiasNumber(SingleValueCalculation[BiasNumber]):  # type: ignore[misc]
+    """The number with its counter, read from the table of pairs."""
 
     def display_name(self) -> str:
-        return self.title
-
-    def read(self, pairs: pd.DataFrame) -> float:
-        raise NotImplementedError
+        return str(self.metric.name)
 
     def calculate(self, context: Any, current_data: Any, reference_data: Any) -> Any:  # noqa: ARG002 (its contract)
-        result = self.result(self.read(current_data.as_dataframe()))
+        pairs, word = current_data.as_dataframe(), self.metric.word
+        found = _READ[AGREEMENT](pairs[pairs[f"word: {word}"]]) if word else _READ[self.metric.name](pairs)
+        result = self.result(found)
         shown = CounterData(label=self.display_name(), value=f"{result.value:.3f}")
-        result.widget = [counter(counters=[shown], size=self.size)]
+        result.widget = [counter(counters=[shown], size=WidgetSize.HALF)]
         return result
 
 
-class _AnnotatorAgreement(_Reading[AnnotatorAgreement]):
-    title = "agreement with people"
-    size = WidgetSize.FULL
-
-    def read(self, pairs: pd.DataFrame) -> float:
-        return float((pairs["human"] == pairs["annotator"]).mean())
-
-
-class _AnnotatorKappa(_Reading[AnnotatorKappa]):
-    title = "Cohen's κ"
-
-    def read(self, pairs: pd.DataFrame) -> float:
-        human, annotator = (pairs[side].to_numpy(dtype=np.float64) for side in ("human", "annotator"))
-        return float(kappa(confusion(human, annotator, np.zeros(len(pairs), dtype=np.int64))[0]))
-
-
-class _HumanAgreement(_Reading[HumanAgreement]):
-    title = "people with each other (on these pairs)"
-
-    def read(self, pairs: pd.DataFrame) -> float:
-        return float(pairs["raters_alike"].sum() / pairs["rater_pairs"].sum())
-
-
-class _OrderConsistency(_Reading[OrderConsistency]):
-    title = "same choice in both orders"
-
-    def read(self, pairs: pd.DataFrame) -> float:
-        return float(pairs["same_in_both_orders"].mean())
-
-
-class _PositionBias(_Reading[PositionBias]):
-    title = "position bias (negative: to the first)"
-
-    def read(self, pairs: pd.DataFrame) -> float:
-        return float(pairs["order_change"].mean())
-
-
-class _WordAgreement(_Reading[WordAgreement]):
-    def display_name(self) -> str:
-        return f"agreement where the prompt says “{self.metric.word}”"
-
-    def read(self, pairs: pd.DataFrame) -> float:
-        having = pairs[pairs[f"word: {self.metric.word}"]]
-        return float((having["human"] == having["annotator"]).mean())
+def _of_word(word: str) -> str:
+    return f"agreement where the prompt says “{word}”"
 
 
 class DashboardRun(NamedTuple):
@@ -155,11 +108,11 @@ def write(compared: Comparison, facts: Facts, page: Path) -> DashboardRun | None
     if pairs.empty:
         write_text(page, _EMPTY)
         return None
-    metrics: list[Any] = [AnnotatorAgreement()]
-    metrics += [AnnotatorKappa()] if facts["agreement"]["kappa"] is not None else []
-    metrics += [HumanAgreement()] if pairs["rater_pairs"].sum() else []
-    metrics += [OrderConsistency(), PositionBias()] if pairs["order_change"].notna().any() else []
-    metrics += [WordAgreement(word=w) for w in words]
+    names = [AGREEMENT]
+    names += [KAPPA] if facts["agreement"]["kappa"] is not None else []
+    names += [PEOPLE] if pairs["rater_pairs"].sum() else []
+    names += [CONSISTENCY, POSITION] if pairs["order_change"].notna().any() else []
+    metrics = [BiasNumber(name=name) for name in names] + [BiasNumber(name=_of_word(w), word=w) for w in words]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         snapshot = Report(metrics).run(pairs, None)
@@ -234,17 +187,20 @@ def _add(space: Workspace, run: DashboardRun) -> None:
 
 
 def _panels(words: list[str]) -> list[Any]:
-    agrees = PanelMetric(metric="AnnotatorAgreement", legend="annotator with people")
-    people = PanelMetric(metric="HumanAgreement", legend="people with each other")
-    steady = PanelMetric(metric="OrderConsistency", legend="same choice in both orders")
-    leaning = PanelMetric(metric="PositionBias", legend="lean to the second image")
+    def followed(name: str, legend: str) -> PanelMetric:
+        return PanelMetric(metric="BiasNumber", legend=legend, metric_labels={"name": name})
+
+    agrees, chance = followed(AGREEMENT, "annotator with people"), followed(KAPPA, "κ")
+    people = followed(PEOPLE, "people with each other")
+    orders = [followed(CONSISTENCY, "same choice in both orders"), followed(POSITION, "lean to the second image")]
     fixed = [
         counter_panel("Agreement, latest run", [agrees], size="half"),
-        counter_panel("Cohen's κ, latest run", [PanelMetric(metric="AnnotatorKappa", legend="κ")], size="half"),
+        counter_panel("Cohen's κ, latest run", [chance], size="half"),
         line_plot_panel("Agreement with people", [agrees, people]),
-        line_plot_panel("Order of the two images", [steady, leaning], size="half"),
-        line_plot_panel("Cohen's κ", [PanelMetric(metric="AnnotatorKappa", legend="κ")], size="half"),
+        line_plot_panel("Order of the two images", orders, size="half"),
+        line_plot_panel("Cohen's κ", [chance], size="half"),
     ]
-    follow = [PanelMetric(metric="WordAgreement", legend=w, metric_labels={"word": w}) for w in words[:FOLLOWED]]
-    by_word = [line_plot_panel(f"Agreement where the prompt says “{m.legend}”", [m], size="half") for m in follow]
-    return fixed + by_word
+    followed_words = [
+        line_plot_panel(_of_word(w).capitalize(), [followed(_of_word(w), w)], size="half") for w in words[:FOLLOWED]
+    ]
+    return fixed + followed_words

@@ -73,7 +73,17 @@ def items(cell: Any) -> list[Any] | None:
 
 
 @dataclass(frozen=True)
-class Coding:
+class ValueMeanings:
+    """What a user says that values mean (`--first`, `--second`, `--tie`, `--unrated`), as `word` writes them."""
+
+    first: frozenset[str] = frozenset()
+    second: frozenset[str] = frozenset()
+    tie: frozenset[str] = frozenset()
+    unrated: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Coding(ValueMeanings):
     """What a column's values mean: words as `word` writes them, and numbers in [0, 1] as they are.
 
     Attributes:
@@ -85,10 +95,6 @@ class Coding:
         is_positional: the words name a place on the screen, which `order_shown` may contradict.
     """
 
-    first: frozenset[str] = frozenset()
-    second: frozenset[str] = frozenset()
-    tie: frozenset[str] = frozenset()
-    unrated: frozenset[str] = frozenset()
     is_numeric: bool = False
     is_shares: bool = False
     is_positional: bool = False
@@ -107,6 +113,11 @@ class Coding:
             return [_of_shares(cell)]
         parts = items(cell)
         return [self._one(part) for part in ([cell] if parts is None else parts)]
+
+    def joined(self, said: ValueMeanings) -> Coding:
+        """The same coding, in which what a user says comes first."""
+        tie = (self.tie | said.tie) - said.unrated
+        return replace(self, tie=tie, unrated=(self.unrated | said.unrated) - said.tie)
 
     def means(self, text: str) -> bool:
         """Whether a cell, as `word` writes it, is one of the coding's words."""
@@ -156,21 +167,6 @@ def _of_shares(cell: Any) -> float | None:
     if len(shares) != len(parts) or not 2 <= len(parts) <= 3 or abs(sum(shares) - 1) > 1e-6:
         raise UnreadError(word(cell))
     return min(1.0, shares[1] + sum(shares[2:]) / 2)
-
-
-@dataclass(frozen=True)
-class ValueMeanings:
-    """What a user says that values mean (`--first`, `--second`, `--tie`, `--unrated`), as `word` writes them."""
-
-    first: frozenset[str] = frozenset()
-    second: frozenset[str] = frozenset()
-    tie: frozenset[str] = frozenset()
-    unrated: frozenset[str] = frozenset()
-
-    def joined(self, coding: Coding) -> Coding:
-        """The same coding, in which what is said comes first."""
-        tie = (coding.tie | self.tie) - self.unrated
-        return replace(coding, tie=tie, unrated=(coding.unrated | self.unrated) - self.tie)
 
 
 def value_meanings(given: Mapping[str, Sequence[str]], columns: Sequence[str] = ()) -> dict[str, ValueMeanings]:

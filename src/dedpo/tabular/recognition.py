@@ -142,9 +142,9 @@ def recognise(
     if what.first:
         candidates = [Coding(what.first, what.second, what.tie, what.unrated, is_shares=is_shares)]
     elif is_shares:
-        candidates = [what.joined(SHARES)]
+        candidates = [SHARES.joined(what)]
     else:
-        candidates = [] if is_one_hot else [what.joined(c) for c in _candidates(seen.counts, names)]
+        candidates = [] if is_one_hot else [c.joined(what) for c in _candidates(seen.counts, names)]
     for coding in candidates:
         left, labels = seen.unread(coding)
         if not is_systematic(left, labels) and not (left.total() > 1 and not seen.decides(coding)):
