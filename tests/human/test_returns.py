@@ -16,7 +16,7 @@ from dedpo.contract.answered_pairs import answered_rounds
 from dedpo.contract.sections import SelectConfig
 from dedpo.data import rounds
 from dedpo.errors import UserError
-from dedpo.human import export, folders, stage
+from dedpo.human import export, merged_ratings, stage
 from dedpo.outputs.manifest import output_folder, write_json
 
 IDS = [f"{i:024x}" for i in range(2000)]
@@ -62,7 +62,12 @@ def seen(root: Path) -> tuple[list[rounds.Round], np.ndarray, np.ndarray]:
     imported = root / "imported.parquet"
     tables.write(tables.RATINGS.schema.empty_table(), tables.RATINGS, imported)
     stage.ratings(imported=imported, human=root / "human", out=root / "joined")
-    rated = folders.read_ratings(root / "joined/ratings.parquet").column("pair_id").combine_chunks().cast(pa.string())
+    rated = (
+        merged_ratings.read_ratings(root / "joined/ratings.parquet")
+        .column("pair_id")
+        .combine_chunks()
+        .cast(pa.string())
+    )
     found = [
         rounds.read(name, folder, pa.array(IDS), rated, root / "joined/ratings.parquet")
         for name, folder in answered_rounds(root / "human/rounds").items()
@@ -224,7 +229,7 @@ def test_a_replacement_that_was_cut_short_is_finished_by_the_next(tmp_path, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(folders, "withdraw", killed)
+        patch.setattr(merged_ratings, "withdraw", killed)
         with pytest.raises(KeyboardInterrupt):
             merge(tmp_path, changed, latest=True)
     merge(tmp_path, changed, latest=True)

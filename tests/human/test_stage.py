@@ -551,7 +551,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from dedpo.contract import tables
-from dedpo.human import folders, project_files, stage
+from dedpo.human import project_files, stage
 work, what, after = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 count = 0
 def dying(function):
@@ -563,7 +563,7 @@ def dying(function):
             os.kill(os.getpid(), signal.SIGKILL)
         return result
     return call
-steps = [(folders, "_write_image"), (tables, "write"), (stage, "write_json"), (project_files, "_write_tasks")]
+steps = [(project_files, "_write_image"), (tables, "write"), (stage, "write_json"), (project_files, "_write_tasks")]
 for module, name in steps:
     setattr(module, name, dying(getattr(module, name)))
 sys.path.insert(0, sys.argv[4])

@@ -147,7 +147,8 @@ def test_a_decision_is_written_over_no_file_of_its_name(
 # itself made under a name of its own.
 DESTROYERS = {
     "bias/workspace_files.py", "cli/retire.py", "data/importing/shard_writer.py", "data/layouts/copy_import.py",
-    "human/folders.py", "human/project_files.py", "kubeflow/component.py", "kubeflow/volume.py", "lineage/pull.py",
+    "human/merged_ratings.py", "human/project_files.py", "kubeflow/component.py", "kubeflow/volume.py",
+    "lineage/pull.py",
     "outputs/hashes.py", "outputs/locks.py", "outputs/manifest.py", "outputs/ownership.py", "sample/stage.py",
     "train/cache_entry.py", "train/checkpoint.py", "train/extension.py", "train/sample_splitting.py",
     "train/validation.py",

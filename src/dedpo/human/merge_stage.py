@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from dedpo.contract import answered_pairs, tables
 from dedpo.contract.answered_pairs import ANSWERED
 from dedpo.errors import UserError
-from dedpo.human import export, folders, merging
+from dedpo.human import export, merged_ratings, merging, round_files
 from dedpo.outputs import locks
 from dedpo.outputs.manifest import fingerprint, write_json
 from dedpo.tabular.rejected import SetAside
@@ -50,13 +50,13 @@ def _merge(path: Path, human: Path, ratings: Path | None, latest: bool) -> dict[
     given, refused = export.parse(tasks)
     export.check(path, tasks, given, refused)
     folder = human / "ratings"
-    names = folders.rounds(human / "rounds")
+    names = round_files.finished(human / "rounds")
     if not names:
         raise UserError(f"{human / 'rounds'}: there is no round to merge into; choose pairs with 'dedpo data select'")
     # Only rounds that the export names; every other is 'unknown' to it as well, and its table stays unread.
     named = {a.round for a in given}
-    rounds = {name: folders.selected(human / "rounds" / name) for name in names if name in named}
-    before = dict(folders.rating_files(folder))
+    rounds = {name: round_files.selected(human / "rounds" / name) for name in names if name in named}
+    before = dict(merged_ratings.rating_files(folder))
     earlier, times = _earlier(list(before.values()))
     found = merging.accept(given, rounds, earlier, times if latest else None)
     _check_asked(path, human, given, found)
@@ -64,7 +64,7 @@ def _merge(path: Path, human: Path, ratings: Path | None, latest: bool) -> dict[
     for name in rounds:
         mine = [a for a in found.new if a.round == name]
         if mine:
-            written.add(folders.write_ratings(folders.ratings_table(mine), folder, name))
+            written.add(merged_ratings.write_ratings(merged_ratings.ratings_table(mine), folder, name))
     gone = merging.gone(list(before.values()), export.listed(tasks), given)
     taken = _withdraw(found.replaced, gone, before.keys() - written) if latest else []
     set_aside = sorted(refused + found.set_aside + taken, key=lambda s: s.number)
@@ -76,10 +76,10 @@ def _merge(path: Path, human: Path, ratings: Path | None, latest: bool) -> dict[
         "set_aside": merging.counted(set_aside),
     }
     if set_aside:
-        summary["set_aside_in"] = folders.write_set_aside(set_aside, folder)
-    merged = [table for _, table in folders.rating_files(folder)]
+        summary["set_aside_in"] = merged_ratings.write_set_aside(set_aside, folder)
+    merged = [table for _, table in merged_ratings.rating_files(folder)]
     if merged:
-        imported = folders.read_ratings(ratings) if ratings is not None else tables.RATINGS.schema.empty_table()
+        imported = merged_ratings.read_ratings(ratings) if ratings is not None else tables.RATINGS.schema.empty_table()
         summary["agreement"] = merging.between_people(merging.joined(imported.slice(0, 0), merged)[0], imported)
     lost = {s.number for s in found.set_aside if s.reason != merging.DIFFERS}
     usable = [a for a in given if a.number not in lost]
@@ -108,7 +108,7 @@ def _withdraw(replaced: list[merging.Key], gone: list[merging.Key], files: Colle
     reasons = dict.fromkeys(gone, "gone from the export") | dict.fromkeys(replaced, "replaced by a later answer")
     return [
         SetAside(0, reasons[r["pair_id"], r["rater"]], f"{r['rater']} on pair {r['pair_id']}: {r['preference']:g}", "")
-        for r in folders.withdraw(reasons.keys(), sorted(files))
+        for r in merged_ratings.withdraw(reasons.keys(), sorted(files))
     ]
 
 
@@ -160,7 +160,7 @@ def _mark(
     rated = answered_pairs.rated(folder.parent.parent / "ratings")
     answered = [pair for pair in answered_pairs.still(who, rated) if pair in orders]
     raters = Counter(rater for table in mine for rater in table.column("rater").to_pylist())
-    counts = {"design": folders.facts(folder)["design"], "selected": len(orders), "answered": len(answered)}
+    counts = {"design": round_files.facts(folder)["design"], "selected": len(orders), "answered": len(answered)}
     counts |= {"missing": len(orders) - len(answered), "raters": dict(sorted(raters.items()))}
     if answered or earlier:
         exports = {fingerprint(path): path.name} | earlier.get("exports", {})

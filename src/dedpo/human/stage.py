@@ -13,7 +13,7 @@ from dedpo.contract import tables
 from dedpo.contract.answered_pairs import ANSWERED, SELECTION, answered_rounds
 from dedpo.contract.sections import SelectConfig
 from dedpo.errors import UserError
-from dedpo.human import design, folders, merging, project, project_files
+from dedpo.human import candidates, design, merged_ratings, merging, project, project_files, round_files
 from dedpo.human.merge_stage import describe as describe
 from dedpo.human.merge_stage import merge as merge
 from dedpo.human.project_files import PROJECT
@@ -70,7 +70,7 @@ def select(config: SelectConfig, *, name: str, inputs: Inputs, human: Path) -> d
     is_new = not folder.exists()
     if is_new:
         _draw(config, name, inputs, folder)
-    facts = folders.facts(folder)
+    facts = round_files.facts(folder)
     project_files.ignore(human)
     project_files.write(config.image_prefix, name, inputs.pairs, folder)
     shown = {key: facts[key] for key in _FACTS if key in facts}
@@ -109,10 +109,10 @@ def _draw(config: SelectConfig, name: str, inputs: Inputs, folder: Path) -> None
 
 def _candidates(config: SelectConfig, inputs: Inputs) -> pa.ChunkedArray:
     if config.design != "again":
-        return folders.training_pairs(inputs.pairs, inputs.splits, inputs.holdout)
+        return candidates.training_pairs(inputs.pairs, inputs.splits, inputs.holdout)
     if inputs.splits is None:
         raise UserError("select.design: 'again' asks about pairs that a run sees; run 'dedpo data split' first")
-    return folders.seen_pairs(inputs.splits, inputs.ratings)
+    return candidates.seen_pairs(inputs.splits, inputs.ratings)
 
 
 def _selected(
@@ -121,7 +121,7 @@ def _selected(
     """Every candidate's propensity, None where it means nothing, and the positions of the selected ones."""
     n = len(ids)
     if config.design == "rectifier":
-        size = design.expected_size(folders.annotator(labels, ids))
+        size = design.expected_size(candidates.annotator(labels, ids))
         propensity = design.probabilities(size, config.budget, config.uniform_share)
         return propensity, design.draw(propensity, rng)
     positions = design.uniform(n, config.budget, rng)
@@ -151,15 +151,15 @@ def ratings(*, imported: Path, human: Path, out: Path) -> dict[str, Any]:
     Raises:
         UserError: an input is missing or wrong.
     """
-    files = dict(folders.rating_files(human / "ratings"))
+    files = dict(merged_ratings.rating_files(human / "ratings"))
     inputs = {"ratings": imported} | {f"human {path.name}": path for path in files}
     for name, path in answered_rounds(human / "rounds").items():
         inputs |= {f"selection of round {name}": path / SELECTION, f"answers of round {name}": path / ANSWERED}
     with output_folder(out, stage="ratings", config={}, inputs=inputs) as partial:
-        table, counts = merging.joined(folders.read_ratings(imported), list(files.values()))
+        table, counts = merging.joined(merged_ratings.read_ratings(imported), list(files.values()))
         tables.write(table, tables.RATINGS, partial / "ratings.parquet")
-        rated = pa.table({"pair_id": pc.unique(table.column("pair_id"))}, schema=folders.RATED.schema)
-        tables.write(rated, folders.RATED, partial / "rated.parquet")
-        write_json(partial / "rounds.json", folders.round_hashes(human / "rounds"))
+        rated = pa.table({"pair_id": pc.unique(table.column("pair_id"))}, schema=merged_ratings.RATED.schema)
+        tables.write(rated, merged_ratings.RATED, partial / "rated.parquet")
+        write_json(partial / "rounds.json", round_files.hashes(human / "rounds"))
         write_json(partial / SUMMARY, counts)
     return counts
