@@ -224,7 +224,7 @@ def test_an_image_that_changes_between_the_passes_stops_the_import_and_is_looked
 ):
     folder.pair("a cat")
     path = folder.path / "images" / "0_1.png"
-    plan = stage.shards.plan_shards
+    plan = stage.shard_plan.plan_shards
 
     def change(*args, **kwargs):
         before = path.stat()
@@ -234,10 +234,10 @@ def test_an_image_that_changes_between_the_passes_stops_the_import_and_is_looked
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
         return plan(*args, **kwargs)
 
-    monkeypatch.setattr(stage.shards, "plan_shards", change)
+    monkeypatch.setattr(stage.shard_plan, "plan_shards", change)
     with pytest.raises(UserError, match="0_1.png: the file changed during the import"):
         run(folder, tmp_path / "out")
-    monkeypatch.setattr(stage.shards, "plan_shards", plan)
+    monkeypatch.setattr(stage.shard_plan, "plan_shards", plan)
     run(folder, tmp_path / "out")
     (pair,) = tables.read(tmp_path / "out" / "pairs", tables.PAIRS).to_pylist()
     assert pair["image_1"]["bytes"] == path.read_bytes()
@@ -273,7 +273,7 @@ def test_a_resumed_import_decodes_only_what_it_has_not_seen(folder, tmp_path, mo
 def test_a_file_that_changed_since_the_interruption_is_looked_at_again(folder, tmp_path, monkeypatch):
     folder.pair("a cat")
     with monkeypatch.context() as patch:
-        patch.setattr(stage.shards, "plan_shards", lambda *args, **kwargs: raise_interrupt())
+        patch.setattr(stage.shard_plan, "plan_shards", lambda *args, **kwargs: raise_interrupt())
         with pytest.raises(KeyboardInterrupt):
             run(folder, tmp_path / "out")
     (folder.path / "images" / "0_1.png").write_bytes(b"no image any more")
