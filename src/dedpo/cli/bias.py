@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dedpo.cli.layout import Layout
+from dedpo.cli.layout import Layout, if_there
 from dedpo.cli.options import Config, Seed, Values, command, say
 
 app = typer.Typer()
@@ -54,9 +54,9 @@ def bias(
             settings.bias,
             pairs=paths.pairs,
             ratings=paths.ratings,
-            splits=paths.splits / str(seed) / "splits.parquet",
-            labels=paths.labels / "labels.parquet",
-            features=paths.features if (paths.features / "features.parquet").is_file() else None,
+            splits=paths.splits_table(seed),
+            labels=paths.labels_table,
+            features=if_there(paths.features),
             out=target,
             max_pixels=settings.data.max_pixels,
         )

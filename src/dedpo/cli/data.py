@@ -66,7 +66,7 @@ def data_import(
     said = {"first": first or [], "second": second or [], "tie": tie or [], "unrated": unrated or []}
     values = codings.value_meanings(said)
     asked = ColumnOptions(columns, values.get("", codings.ValueMeanings()))
-    counted = stage.import_pairs(settings.data, source=source, out=Layout(work).data, layout=layout, asked=asked)
+    counted = stage.import_pairs(settings.data, source=source, out=paths.data, layout=layout, asked=asked)
     counted.pop("warnings", None)  # logged
     say(counted)
 

@@ -12,8 +12,8 @@ import numpy as np
 from dedpo.contract.sections import DataConfig
 from dedpo.data.imported import ImagePair
 from dedpo.errors import UserError
-from dedpo.progress import progress
 from dedpo.stats.arrays import Floats, Singles
+from dedpo.terminal import progress
 from dedpo.vision import covariates, images
 
 if TYPE_CHECKING:
