@@ -13,11 +13,13 @@ import pytest
 
 from dedpo.contract import tables
 from dedpo.contract.answered_pairs import answered_rounds
+from dedpo.contract.records.human import Selection
 from dedpo.contract.sections import SelectConfig
 from dedpo.data import rounds
 from dedpo.errors import UserError
 from dedpo.human import export, merged_ratings, stage
 from dedpo.outputs.manifest import output_folder, write_json
+from tests.records import record
 
 IDS = [f"{i:024x}" for i in range(2000)]
 
@@ -36,7 +38,7 @@ def draw(root: Path, name: str, n: int = len(IDS), seed: int = 0) -> list[str]:
     source.write_text("")
     with output_folder(root / "human/rounds" / name, stage="select", config={}, inputs={"pairs": source}) as partial:
         tables.write(pa.table(columns, tables.SELECTIONS.schema), tables.SELECTIONS, partial / "selection.parquet")
-        write_json(partial / "summary.json", {"design": "uniform", "selected": n // 2})
+        write_json(partial / "summary.json", record(Selection, design="uniform", selected=n // 2))
     return [pair for pair, chosen in zip(IDS, selected, strict=False) if chosen]
 
 
@@ -297,6 +299,6 @@ def test_a_round_of_which_nothing_is_left_says_what_to_do(tmp_path, text):
     if text is not None:
         (folder / "summary.json").write_text(text, encoding="utf-8")
     nowhere = stage.Inputs(tmp_path / "pairs", tmp_path / "labels", tmp_path / "ratings", None, 0.1)
-    with pytest.raises(UserError, match=r"rounds/a: no whole round lies there .*bring it back .* or delete") as raised:
+    with pytest.raises(UserError, match=r"a/summary.json: .*no whole round.*bring it back .* or delete") as raised:
         stage.select(SelectConfig(), name="a", inputs=nowhere, human=tmp_path / "human")
     assert len(str(raised.value).splitlines()) == 1

@@ -13,8 +13,15 @@ import pyarrow as pa
 from PIL import Image
 
 from dedpo.contract import tables
+from dedpo.contract.records.bias import Bias
+from dedpo.contract.records.data import Imported
+from dedpo.contract.records.evaluation import Verdicts
+from dedpo.contract.records.labels import Labels
+from dedpo.contract.records.targets import Targets
+from dedpo.contract.records.training import Training
 from dedpo.outputs.manifest import output_folder, write_json
 from dedpo.vision import images
+from tests.records import record
 
 ARMS = ("sft", "dpo_human", "dpo_synthetic", "dedpo", "dedpo_tuned")
 GAIN = {"reference": 0.0, "sft": 0.1, "dpo_human": 0.4, "dpo_synthetic": 0.4, "dedpo": 0.5, "dedpo_tuned": 0.7}
@@ -34,16 +41,16 @@ def write(
     with _output(root / "scores", "score") as folder:
         tables.write(_scores(models, prompts, rng), tables.SCORES, folder / "scores.parquet")
     with _output(root / "data", "data import") as folder:
-        write_json(folder / "summary.json", {"pairs": 200, "note": "<script>alert(2)</script>"})
+        write_json(folder / "summary.json", record(Imported, pairs=200, notes=["<script>alert(2)</script>"]))
     with _output(root / "labels", "label") as folder:
-        write_json(folder / "summary.json", {"annotator": "vlm", "failed": 2, "requests": 4004})
+        write_json(folder / "summary.json", record(Labels, requests=4004))
     with _output(root / "bias", "bias") as folder:
         write_json(folder / "bias.json", bias())
         (folder / "bias.html").write_text("<!doctype html>")
     with _output(root / "verdicts", "judge") as folder:
         tables.write(verdicts(prompts, seeds[0]), tables.VERDICTS, folder / "verdicts.parquet")
         took = {"requests": 40, "input_tokens": 20_000, "output_tokens": 900, "dollars": 0.00825}
-        write_json(folder / "summary.json", {"judge": "a-judge"} | took)
+        write_json(folder / "summary.json", record(Verdicts, judge="a-judge", **took))
     for seed in seeds:
         with _output(root / "targets" / str(seed), "targets") as folder:
             for arm in ARMS:
@@ -51,9 +58,8 @@ def write(
                 write_json(folder / arm / "targets.json", targets(arm, seed))
         for arm in ARMS:
             with _output(root / "policies" / str(seed) / arm, "train") as folder:
-                write_json(
-                    folder / "metrics.json", {"drift": 0.01, "implicit_accuracy": 0.7 + seed / 100, "held_out_nll": 0.6}
-                )
+                measured = {"drift": 0.01, "implicit_accuracy": 0.7 + seed / 100, "held_out_nll": 0.6}
+                write_json(folder / "metrics.json", record(Training, **measured))
                 (folder / "metrics.jsonl").write_text("".join(json.dumps(_log(i, arm)) + "\n" for i in range(100)))
     return {"primary": "dedpo_tuned"} | {
         name: root / name for name in ("samples", "scores", "policies", "targets", "labels", "data", "bias", "verdicts")
@@ -63,19 +69,19 @@ def write(
 def targets(arm: str, seed: int) -> dict[str, Any]:
     """One targets.json."""
     debiased = arm.startswith("dedpo")
-    return {
-        "arm": arm,
-        "objective": "preference",
-        "annotator": "vlm",
-        "n_labelled": 50,
-        "n": 200,
-        "power": 0.6 + seed / 10 if debiased else 0.0,
-        "n_eff": 80.0 if debiased else 50.0,
-        "regime": "probe",
-        "accuracy": {"value": 0.8, "low": 0.7, "high": 0.9, "n": 48} if debiased else None,
-        "warnings": [f"<b>weak</b> annotator for {arm}"] if arm == "dedpo" else [],
-        "set_aside": 0,
-    }
+    return record(
+        Targets,
+        arm=arm,
+        objective="preference",
+        annotator="vlm",
+        n_labelled=50,
+        n=200,
+        power=0.6 + seed / 10 if debiased else 0.0,
+        n_eff=80.0 if debiased else 50.0,
+        regime="probe",
+        accuracy={"value": 0.8, "low": 0.7, "high": 0.9, "n": 48} if debiased else {},
+        warnings=[f"<b>weak</b> annotator for {arm}"] if arm == "dedpo" else [],
+    )
 
 
 def bias(word: str = "painting") -> dict[str, Any]:
@@ -92,15 +98,14 @@ def bias(word: str = "painting") -> dict[str, Any]:
         return {"title": title, "n": 450, "bins": bins}
 
     people = (0.19, 0.35, 0.45, 0.61, 0.82)
-    return {
-        "annotator": "vlm",
-        "headline": f"vlm errs on prompts with “{word}”: it agrees with people on 64 % of them and on 91 % of the "
+    return record(
+        Bias,
+        annotator="vlm",
+        headline=f"vlm errs on prompts with “{word}”: it agrees with people on 64 % of them and on 91 % of the "
         "others; there it prefers the softer image where people prefer the sharper (sharpness).",
-        "agreement": share(0.85) | {"n": 2000, "kappa": 0.703},
-        "ceiling": None,
-        "position_bias": share(0.0) | {"consistency": share(0.9), "n": 2000},
-        "properties": [],
-        "picture": {
+        agreement=share(0.85) | {"n": 2000, "kappa": 0.703},
+        position_bias=share(0.0) | {"consistency": share(0.9), "n": 2000},
+        picture={
             "property": "sharpness",
             "word": word,
             "panels": [
@@ -108,12 +113,12 @@ def bias(word: str = "painting") -> dict[str, Any]:
                 panel("all other prompts", people, (0.17, 0.33, 0.46, 0.63, 0.84)),
             ],
         },
-        "words": [
+        words=[
             {"word": w, "n_prompts": 80, "disagreement": d, "disagreement_without": 0.1, "lift": d - 0.1}
             | {"low": d - 0.15, "high": d - 0.05, "flagged": d > 0.2}
             for w, d in ((word, 0.36), ("photo", 0.12))
         ],
-    }
+    )
 
 
 def verdicts(

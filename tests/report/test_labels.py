@@ -1,4 +1,4 @@
-"""What the labels were worth: from targets.json files of any age."""
+"""What the labels were worth."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from dedpo.contract.records.targets import Targets
 from dedpo.contract.sections import ReportConfig
 from dedpo.report import stage
 from dedpo.report.labels import place, worth
+from tests.records import record
 from tests.report.run_folder import write
 
 PROBE, REFERENCE = {"n_eff": 80.0, "regime": "probe"}, {"n_eff": 80.0, "regime": "reference"}
@@ -20,14 +22,13 @@ PROBE, REFERENCE = {"n_eff": 80.0, "regime": "probe"}, {"n_eff": 80.0, "regime":
     [
         ([PROBE, PROBE], "the residuals of a probe", "the human labels teach"),
         ([REFERENCE], "the reference, where training begins", "where training begins"),
-        ([{"n_eff": 80.0}], "the reference", "where training begins"),
         ([PROBE, REFERENCE], "the residuals of a probe", "or without a probe at the reference, where training begins"),
         ([PROBE, {"n_eff": None, "regime": "reference"}], "the residuals of a probe", "the human labels teach"),
         ([], "the reference", "where training begins"),
     ],
 )
 def test_it_is_said_where_effective_labels_are_counted(found: list[dict[str, Any]], beginning: str, end: str) -> None:
-    said = place(worth({("dedpo", seed): facts for seed, facts in enumerate(found)}))
+    said = place(worth({("dedpo", seed): record(Targets, **facts) for seed, facts in enumerate(found)}))
     assert said.startswith(beginning)
     assert said.endswith(end)
 

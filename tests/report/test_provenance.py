@@ -1,7 +1,9 @@
 import pytest
 
+from dedpo.contract.records.labels import Labels
 from dedpo.report.costs import costs, total
 from dedpo.report.provenance import provenance
+from tests.records import record
 
 PULLED = {"repo": "https://host/<b>team</b>/data", "revision": "v1", "commit": "c" * 40, "path": "pairs"}
 
@@ -30,5 +32,5 @@ def test_a_clone_says_that_times_and_commits_are_not_recorded_there():
     found = provenance({"data": made["data"], "labels": made["label"]})
     assert found.commits == ["not recorded here", "outside git"]
     assert [(d.stage, d.seconds) for d in found.durations] == [("data", None), ("label", 2.0)]
-    rows = costs(found.durations, {"data": {"requests": 3}})
-    assert (rows[0].requests, total(rows).seconds, total(rows[:1]).seconds) == (3, 2.0, None)
+    rows = costs(found.durations, record(Labels, requests=3), None)
+    assert (rows[1].requests, total(rows).seconds, total(rows[:1]).seconds) == (3, 2.0, None)

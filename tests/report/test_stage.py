@@ -37,7 +37,8 @@ def test_a_complete_run(seeds: tuple[int, ...], kind: str, n: int, tmp_path: Pat
     assert "DeDPO tuned beats DPO + synthetic by" in html
     assert ("over prompts only</b>" in html) == (len(seeds) == 1)
     assert len(html) < 1_000_000
-    assert metrics["bias"] == {"agreement": run_folder.bias()["agreement"]}
+    agreement = run_folder.bias()["agreement"]
+    assert metrics["bias"] == {"agreement": {key: agreement[key] for key in ("value", "low", "high", "kappa", "n")}}
     assert set(metrics["judge"]) == {"dpo_synthetic", "dpo_human", "reference"}
     shares = metrics["judge"]["dpo_human"]["general_preference"]
     assert (shares["win"], shares["tie"], shares["loss"], shares["n"]) == (0.5, 0.25, 0.25, 12)

@@ -192,7 +192,7 @@ def test_adapters_of_a_hub_model_ask_for_the_commit_that_they_were_trained_on(
     (model / "refs").mkdir()
     (model / "refs" / "main").write_text(commits[0])
     expected = _output(_saved(model / "snapshots" / commits[0], tmp_path / "policy", "team/model").unet)
-    assert adapter_files.read(tmp_path / "policy", "model").commit == commits[0]
+    assert adapter_files.read(tmp_path / "policy", "model")["commit"] == commits[0]
     (model / "refs" / "main").write_text(commits[1])
     found = diffusion.load(str(tmp_path / "policy"), "model 'policy'").unet
     torch.testing.assert_close(_output(found), expected, rtol=1e-4, atol=1e-5)

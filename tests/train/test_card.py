@@ -109,7 +109,8 @@ def test_a_stop_before_the_end_is_said() -> None:
 
 
 def test_an_imputing_arm_is_called_biased_and_what_is_unknown_is_said() -> None:
-    text = card(targets={"arm": "dpo_synthetic", "power": 0.0, "n_eff": None, "n_eff_interval": {"low": None}})
+    nothing = {"low": None, "high": None}
+    text = card(targets={"arm": "dpo_synthetic", "power": 0.0, "n_eff": None, "n_eff_interval": nothing})
     assert "the annotator's bias is in the policy" in text
     assert "| effective human labels n_eff | unknown |" in text
     assert "power λ =" not in text

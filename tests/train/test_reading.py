@@ -10,10 +10,12 @@ import pyarrow as pa
 import pytest
 
 from dedpo.contract import tables
+from dedpo.contract.records.targets import Targets
 from dedpo.errors import UserError
 from dedpo.targets.arms import table
 from dedpo.train import reading
 from tests.fixtures import write_tables, write_targets
+from tests.records import record
 
 N, N_LABELLED = 12, 4
 IDS = [f"{i:024x}" for i in range(N)]
@@ -28,7 +30,7 @@ def _write(folder: Path, arm: str, ids: list[str] = IDS, keep: np.ndarray | None
     columns = {"pair_id": [p for p, k in zip(ids, keep, strict=True) if k], "a": a, "b": b}
     tables.write(pa.table(columns | {"is_labelled": LABELLED[keep]}), tables.TARGETS, folder / "targets.parquet")
     objective = arm if arm.startswith("self_training") else "preference"
-    (folder / "targets.json").write_text(json.dumps({"objective": objective}))
+    (folder / "targets.json").write_text(json.dumps(record(Targets, objective=objective)))
     return folder
 
 

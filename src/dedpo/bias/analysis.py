@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final, TypeVar
 
 import numpy as np
 
 from dedpo.bias import picture
 from dedpo.bias.comparison import Comparison, renumbered
+from dedpo.contract.records.bias import (
+    Agreement,
+    Analysis,
+    Bin,
+    Calibration,
+    Ceiling,
+    Position,
+    Property,
+    Roc,
+    Weight,
+    Word,
+)  # fmt: skip
+from dedpo.contract.records.intervals import Bounded
 from dedpo.contract.sections import BiasConfig
 from dedpo.rng import generator
 from dedpo.stats import agreement, lift, roc, weights
@@ -18,36 +31,46 @@ from dedpo.stats.intervals import Interval
 from dedpo.vision.covariates import PROPERTIES
 
 CHOICE_NAMES: Final = ("image 0", "a tie", "image 1")
-Facts = dict[str, Any]
+T = TypeVar("T")
 
 
 class Gap(Exception):  # noqa: N818 (no error: a reason to be shown)
     """Why something could not be computed, as a sentence."""
 
 
-def analyse(compared: Comparison, config: BiasConfig) -> Facts:
+def analyse(compared: Comparison, config: BiasConfig) -> Analysis:
     """Compare the annotator with people; what cannot be computed is None and has its reason in 'could_not_compute'."""
     gaps: dict[str, str] = {}
 
-    def attempt(name: str, part: Callable[[], Any], otherwise: Any = None) -> Any:
+    def attempt(name: str, part: Callable[[], T]) -> T | None:
         try:
             return part()
         except Gap as gap:
             gaps[name] = str(gap)
-            return otherwise
+            return None
 
-    facts: Facts = {"annotator": compared.annotator_name, "notes": compared.notes + _left_out(compared)}
-    facts["agreement"] = attempt("agreement", lambda: _agreement(compared, config, gaps))
-    facts |= _choices(compared)
-    facts["ceiling"] = attempt("ceiling", lambda: _ceiling(compared, config))
-    facts["position_bias"] = attempt("position_bias", lambda: _position(compared))
-    facts["calibration"] = attempt("calibration", lambda: _calibration(compared))
-    facts["words"] = attempt("words", lambda: _words(compared, config), [])
-    guilty = next((w for w in facts["words"] if w["flagged"] and w["lift"] > 0), None)
-    facts["properties"] = attempt("properties", lambda: _properties(compared, config, guilty, gaps), [])
-    facts["picture"] = picture.choose(compared, facts["properties"], guilty)
-    facts["could_not_compute"] = gaps
-    return facts
+    agreed = attempt("agreement", lambda: _agreement(compared, config, gaps))
+    choices, curve = _choices(compared)
+    ceiling = attempt("ceiling", lambda: _ceiling(compared, config))
+    position = attempt("position_bias", lambda: _position(compared))
+    calibrated = attempt("calibration", lambda: _calibration(compared))
+    words = attempt("words", lambda: _words(compared, config)) or []
+    guilty = next((w for w in words if w["flagged"] and w["lift"] > 0), None)
+    properties = attempt("properties", lambda: _properties(compared, config, guilty, gaps)) or []
+    return {
+        "annotator": compared.annotator_name,
+        "notes": compared.notes + _left_out(compared),
+        "agreement": agreed,
+        "choices": choices,
+        "roc": curve,
+        "ceiling": ceiling,
+        "position_bias": position,
+        "calibration": calibrated,
+        "words": words,
+        "properties": properties,
+        "picture": picture.choose(compared, properties, guilty),
+        "could_not_compute": gaps,
+    }
 
 
 def finite(value: float) -> float | None:
@@ -55,7 +78,7 @@ def finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def spread(found: Interval) -> dict[str, float | None]:
+def spread(found: Interval) -> Bounded:
     """An interval for JSON."""
     return {"value": finite(found.value), "low": finite(found.low), "high": finite(found.high)}
 
@@ -70,7 +93,7 @@ def _left_out(compared: Comparison) -> list[str]:
     ]
 
 
-def _agreement(compared: Comparison, config: BiasConfig, gaps: dict[str, str]) -> Facts:
+def _agreement(compared: Comparison, config: BiasConfig, gaps: dict[str, str]) -> Agreement:
     kept = compared.is_compared
     if not kept.any():
         raise Gap("No pair has both a human preference and an answer of the annotator.")
@@ -94,7 +117,8 @@ def _agreement(compared: Comparison, config: BiasConfig, gaps: dict[str, str]) -
             gaps["kappa"] = (
                 f"Every {who} is {CHOICE_NAMES[made[0]]}: with one choice there is no chance to correct for."
             )
-    return spread(found.outer) | {
+    return {
+        **spread(found.outer),
         "n": found.n,
         "n_prompts": found.n_prompts,
         "kappa": finite(kappa.value),
@@ -102,29 +126,34 @@ def _agreement(compared: Comparison, config: BiasConfig, gaps: dict[str, str]) -
         "kappa_high": finite(kappa.high),
         "wilson": spread(found.wilson),
         "clustered": spread(found.clustered),
-        "decided": spread(found.decided) | {"n": found.n_decided},
+        "decided": {**spread(found.decided), "n": found.n_decided},
     }
 
 
-def _choices(compared: Comparison) -> Facts:
+def _choices(compared: Comparison) -> tuple[list[list[int]] | None, Roc | None]:
     """People's choices (rows) against the annotator's, and how well its preferences tell theirs apart."""
     kept = compared.is_compared
     human, annotator = compared.human[kept], compared.annotator[kept]
     counts = agreement.confusion(human, annotator, np.zeros(len(human), dtype=np.int64)).sum(axis=0)
     found = roc.curve(human, annotator)
-    lists = {k: [float(x) for x in v] for k, v in found._asdict().items() if k != "area"} if found else None
-    return {
-        "choices": counts.astype(int).tolist() if len(human) else None,
-        "roc": lists | {"area": found.area} if lists and found else None,
-    }
+    curve: Roc | None = None
+    if found:
+        curve = {
+            "false_positive": found.false_positive.tolist(),
+            "true_positive": found.true_positive.tolist(),
+            "threshold": found.threshold.tolist(),
+            "area": found.area,
+        }
+    return counts.astype(int).tolist() if len(human) else None, curve
 
 
-def _ceiling(compared: Comparison, config: BiasConfig) -> Facts:
+def _ceiling(compared: Comparison, config: BiasConfig) -> Ceiling:
     if not (compared.votes.sum(axis=1) >= 2).any():
         raise Gap("No pair has two human raters.")
     rng = generator("bias", config.seed, "ceiling")
     found = agreement.ceiling(compared.votes, compared.annotator, compared.groups, bootstrap=config.bootstrap, rng=rng)
-    return spread(found.share) | {
+    return {
+        **spread(found.share),
         "fleiss_kappa": finite(found.fleiss),
         "one_human": finite(found.one_human),
         "n": found.n_pairs,
@@ -132,15 +161,15 @@ def _ceiling(compared: Comparison, config: BiasConfig) -> Facts:
     }
 
 
-def _position(compared: Comparison) -> Facts:
+def _position(compared: Comparison) -> Position:
     both = ~np.isnan(compared.p_order_01) & ~np.isnan(compared.p_order_10)
     if not both.any():
         raise Gap("The annotator's answers in the two orders are not known.")
     found = swap(compared.p_order_01[both], compared.p_order_10[both])
-    return spread(found.bias) | {"consistency": spread(found.consistency), "n": found.n}
+    return {**spread(found.bias), "consistency": spread(found.consistency), "n": found.n}
 
 
-def _calibration(compared: Comparison) -> Facts:
+def _calibration(compared: Comparison) -> Calibration:
     kept = compared.is_compared
     annotator = compared.annotator[kept]
     if not kept.any():
@@ -148,14 +177,14 @@ def _calibration(compared: Comparison) -> Facts:
     if np.isin(annotator, (0.0, 0.5, 1.0)).all():
         raise Gap("The annotator gives choices (0, ½ or 1), not probabilities.")
     found = calibration(compared.human[kept], annotator)
-    bins = [
-        spread(human) | {"said": float(said), "n": int(n)}
+    bins: list[Bin] = [
+        {**spread(human), "said": float(said), "n": int(n)}
         for said, human, n in zip(found.said, found.human, found.counts, strict=True)
     ]
     return {"error": finite(found.error), "bins": bins}
 
 
-def _words(compared: Comparison, config: BiasConfig) -> list[Facts]:
+def _words(compared: Comparison, config: BiasConfig) -> list[Word]:
     kept = compared.is_compared
     differ = _disagreements(compared, kept)
     if differ.size == 0 or differ.min() == differ.max():
@@ -179,7 +208,7 @@ def _words(compared: Comparison, config: BiasConfig) -> list[Facts]:
     return [_word(w, config.alpha) for w in found]
 
 
-def _word(found: lift.Lift, alpha: float) -> Facts:
+def _word(found: lift.Lift, alpha: float) -> Word:
     return {
         "word": found.words[0],
         "words": list(found.words),
@@ -201,7 +230,7 @@ def _disagreements(compared: Comparison, kept: Bools) -> Floats:
     return np.asarray(human != annotator, dtype=np.float64)
 
 
-def _properties(compared: Comparison, config: BiasConfig, guilty: Facts | None, gaps: dict[str, str]) -> list[Facts]:
+def _properties(compared: Comparison, config: BiasConfig, guilty: Word | None, gaps: dict[str, str]) -> list[Property]:
     """Weights everywhere, and where the guiltiest word is; one family of tests."""
     if compared.differences is None:
         raise Gap("The table has no images.")
@@ -215,10 +244,10 @@ def _properties(compared: Comparison, config: BiasConfig, guilty: Facts | None, 
     from scipy.stats import false_discovery_control  # scipy takes 0.3 s to import
 
     q = false_discovery_control([r["p"] for r in rows])
-    return [r | {"q": float(v), "flagged": bool(v <= config.alpha)} for r, v in zip(rows, q, strict=True)]
+    return [{**r, "q": float(v), "flagged": bool(v <= config.alpha)} for r, v in zip(rows, q, strict=True)]
 
 
-def _weights(compared: Comparison, where: str | None, kept: Bools, gaps: dict[str, str]) -> list[Facts]:
+def _weights(compared: Comparison, where: str | None, kept: Bools, gaps: dict[str, str]) -> list[Weight]:
     assert compared.differences is not None
     raw = compared.differences[kept]
     # One unit for all prompts, so that the weights of two scopes can be held side by side.

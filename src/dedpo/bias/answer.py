@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
+from dedpo.contract.records.bias import Agreement, Analysis, Weight, Word
+from dedpo.contract.records.intervals import Bounded
 from dedpo.errors import excerpt
 from dedpo.html_pages import percent
 from dedpo.stats.agreement import REVERSED
 from dedpo.vision.covariates import COMPARATIVES
 
-Facts = dict[str, Any]
 NAMED: Final = 3  # words in the sentence
 
 
-def headline(facts: Facts) -> str:
+def headline(facts: Analysis) -> str:
     """Name the words and the property, or say that none stands out, no more surely than the tests allow."""
     found, name = facts["agreement"], excerpt(facts["annotator"], 60)
     if found is None:
@@ -31,12 +32,12 @@ def headline(facts: Facts) -> str:
     )
 
 
-def guilty_words(facts: Facts) -> list[Facts]:
+def guilty_words(facts: Analysis) -> list[Word]:
     """Flagged words on which there is more disagreement than elsewhere, the guiltiest first."""
     return [w for w in facts["words"] if w["flagged"] and w["lift"] > 0]
 
 
-def verdict(facts: Facts) -> str:
+def verdict(facts: Analysis) -> str:
     """'no answer', 'biased' (a word, or a property not merely weighed less, is flagged) or 'no pattern found'."""
     if facts["agreement"] is None:
         return "no answer"
@@ -44,7 +45,7 @@ def verdict(facts: Facts) -> str:
     return "biased" if guilty_words(facts) or turned else "no pattern found"
 
 
-def turned(facts: Facts, remedy: str) -> str | None:
+def turned(facts: Analysis, remedy: str) -> str | None:
     """That one side may be the other way round, with the numbers and the remedy; None if nothing says so."""
     decided = facts["agreement"]["decided"] if facts["agreement"] else None
     if not decided or decided["high"] is None or decided["high"] >= REVERSED:
@@ -56,17 +57,17 @@ def turned(facts: Facts, remedy: str) -> str | None:
     )
 
 
-def _whole(found: Facts, facts: Facts) -> str:
+def _whole(found: Agreement, facts: Analysis) -> str:
     text = f"{percent(found['value'])} of {found['n']:,} pairs ({bounds(found)})"
     people = facts["ceiling"]
     return f"{text}, where two people agree on {percent(people['value'])}" if people else text
 
 
-def _no_word(facts: Facts) -> str:
+def _no_word(facts: Analysis) -> str:
     return "no prompt word marks where it errs" if facts["words"] else "prompt words could not be tested"
 
 
-def _property(facts: Facts, word: str | None) -> str:
+def _property(facts: Analysis, word: str | None) -> str:
     """What it makes of the property that differs most, as the sentence's last clause."""
     flagged = [p for p in facts["properties"] if p["flagged"] and p["where"] == word and (word or kind(p) != "less")]
     if not flagged:
@@ -75,7 +76,7 @@ def _property(facts: Facts, word: str | None) -> str:
     return f"; {'there ' if word else ''}it {leaning(worst)}"
 
 
-def kind(row: Facts) -> str:
+def kind(row: Weight) -> str:
     """How an annotator's weight of a property differs from people's: 'opposite', 'alone', 'more' or 'less'.
 
     'less' is no sign of bias, since errors at random shrink every weight; any other takes an annotator's weight whose
@@ -91,7 +92,7 @@ def kind(row: Facts) -> str:
     return "more" if abs(annotator) > abs(human) else "less"
 
 
-def leaning(row: Facts) -> str:
+def leaning(row: Weight) -> str:
     """'prefers the softer image where people prefer the sharper (sharpness)', from the two weights of a property."""
     name = row["property"]
     more, less = COMPARATIVES[name]
@@ -113,9 +114,9 @@ def points(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:+.0f}".replace("-", "−").replace("+0", "0").replace("−0", "0")
 
 
-def bounds(found: Facts) -> str:
+def bounds(found: Bounded) -> str:
     """'83 % to 86 %', or 'no interval'."""
-    if found.get("low") is None or found.get("high") is None:
+    if found["low"] is None or found["high"] is None:
         return "no interval"
     return f"{percent(found['low'])} to {percent(found['high'])}"
 

@@ -32,12 +32,12 @@ from dedpo import disk, redact
 from dedpo.bias import workspace_files
 from dedpo.bias.comparison import Comparison
 from dedpo.bias.picture import has_word
+from dedpo.contract.records.bias import Bias
 from dedpo.errors import excerpt
 from dedpo.outputs.manifest import write_text
 from dedpo.stats.agreement import choices, confusion, kappa
 from dedpo.stats.arrays import Floats
 
-Facts = dict[str, Any]
 PROJECT: Final = "dedpo annotator bias"
 _EMPTY: Final = "<!doctype html><title>dedpo bias</title><p>No pair has both a human's and the annotator's preference."
 # Of the page and of its widgets, as Evidently writes them.
@@ -101,7 +101,7 @@ class DashboardRun(NamedTuple):
     words: list[str]
 
 
-def write(compared: Comparison, facts: Facts, page: Path) -> DashboardRun | None:
+def write(compared: Comparison, facts: Bias, page: Path) -> DashboardRun | None:
     """Write the page; where no pair has both preferences it says so, and there is no run."""
     words = [w["word"] for w in facts["words"] if w["flagged"] and w["lift"] > 0]
     pairs = _table(compared, words)
@@ -109,7 +109,7 @@ def write(compared: Comparison, facts: Facts, page: Path) -> DashboardRun | None
         write_text(page, _EMPTY)
         return None
     names = [AGREEMENT]
-    names += [KAPPA] if facts["agreement"]["kappa"] is not None else []
+    names += [KAPPA] if facts["agreement"] and facts["agreement"]["kappa"] is not None else []
     names += [PEOPLE] if pairs["rater_pairs"].sum() else []
     names += [CONSISTENCY, POSITION] if pairs["order_change"].notna().any() else []
     metrics = [BiasNumber(name=name) for name in names] + [BiasNumber(name=_of_word(w), word=w) for w in words]

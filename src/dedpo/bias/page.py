@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from dedpo import charts, html_pages
 from dedpo.bias import answer
+from dedpo.contract.records.bias import Bias, Bin, Panel, Property
+from dedpo.contract.records.intervals import Bounded
 from dedpo.html_pages import percent
 from dedpo.vision.covariates import COMPARATIVES
 
-Facts = dict[str, Any]
 TEMPLATE: Final = Path(__file__).parent / "bias.html.j2"
 CHARTED: Final = 12  # words in the chart
 TABLED: Final = 40  # words in the table; bias.json has all
 
 
-def render(facts: Facts) -> str:
+def render(facts: Bias) -> str:
     """The page; every text in it that came from data is escaped."""
     filters = {
         "points": answer.points,
@@ -33,13 +35,13 @@ def render(facts: Facts) -> str:
     )
 
 
-def _scopes(facts: Facts) -> list[list[Facts]]:
+def _scopes(facts: Bias) -> list[list[Property]]:
     """The properties' rows: of all prompts, then of those with the guiltiest word."""
     names = dict.fromkeys(row["where"] for row in facts["properties"])
     return [[row for row in facts["properties"] if row["where"] == name] for name in names]
 
 
-def _charts(facts: Facts) -> dict[str, str]:
+def _charts(facts: Bias) -> dict[str, str]:
     """SVG by name: 'picture 0' and so on for each panel, 'words', 'calibration'; absent where nothing is to draw."""
     found = {}
     if picture := facts["picture"]:
@@ -54,28 +56,38 @@ def _charts(facts: Facts) -> dict[str, str]:
     return found
 
 
-def _panel(panel: Facts, label: str, span: float) -> str:
+def _panel(panel: Panel, label: str, span: float) -> str:
     spoken = "; ".join(
         f"at {b['x']:+.1f} people {percent(b['human']['value'])}, annotator {percent(b['annotator']['value'])}"
         for b in panel["bins"]
     )
     places = [b["x"] for b in panel["bins"]]
     sides = [
-        charts.Side(colour, places, *([b[who][name] for b in panel["bins"]] for name in ("value", "low", "high")))
-        for who, colour in (("human", charts.PEOPLE), ("annotator", charts.MACHINE))
+        charts.Side(colour, places, *_columns(shares))
+        for colour, shares in (
+            (charts.PEOPLE, [b["human"] for b in panel["bins"]]),
+            (charts.MACHINE, [b["annotator"] for b in panel["bins"]]),
+        )
     ]
     return charts.shares(sides, label, (-span, span), f"{panel['title']}: image 1 is chosen, {spoken}")
 
 
-def _reliability(bins: list[Facts]) -> str:
+def _reliability(bins: list[Bin]) -> str:
     """What people chose against what the annotator said."""
-    columns = ([b[name] for b in bins] for name in ("said", "value", "low", "high", "n"))
     spoken = "; ".join(f"said {percent(b['said'])}, people {percent(b['value'])}" for b in bins)
-    side = charts.Side(charts.MACHINE, *columns)
+    places, sizes = [b["said"] for b in bins], [b["n"] for b in bins]
+    side = charts.Side(charts.MACHINE, places, *_columns(bins), sizes)
     return charts.shares([side], "the annotator’s P(image 1)", (0, 1), f"calibration: {spoken}")
 
 
-def _word_chart(facts: Facts) -> str:
+def _columns(shares: Sequence[Bounded]) -> tuple[list[float], list[float], list[float]]:
+    """Values, lower and upper ends; NaN for what is not known."""
+    known = [[math.nan if end is None else end for end in (s["value"], s["low"], s["high"])] for s in shares]
+    values, lows, highs = (list(column) for column in zip(*known, strict=True))
+    return values, lows, highs
+
+
+def _word_chart(facts: Bias) -> str:
     """Agreement of the words most surely guilty, or most surely innocent, in the order of agreement."""
     rows = []
     for w in sorted(facts["words"][:CHARTED], key=lambda w: w["disagreement"], reverse=True):
@@ -85,9 +97,8 @@ def _word_chart(facts: Facts) -> str:
         low = math.nan if w["high"] is None else max(0.0, shift - w["high"])
         high = math.nan if w["low"] is None else min(1.0, shift - w["low"])
         rows.append(charts.Dot(_wordlist(w["words"], 1), colour, 1 - w["disagreement"], low, high, emphasis=guilty))
-    lines = {facts["agreement"]["value"]: charts.INK}
-    if facts["ceiling"]:
-        lines[facts["ceiling"]["value"]] = charts.PEOPLE
+    known = (facts["agreement"], charts.INK), (facts["ceiling"], charts.PEOPLE)
+    lines = {found["value"]: colour for found, colour in known if found and found["value"] is not None}
     spoken = "; ".join(f"{r.title} {percent(r.value)}" for r in rows)
     return charts.dots(rows, "agreement with people", f"agreement by word: {spoken}", lines=lines, percent=True)
 

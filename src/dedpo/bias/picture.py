@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from dedpo.bias.comparison import Comparison
+from dedpo.contract.records.bias import Panel, Picture, Point, Property, Word
+from dedpo.contract.records.intervals import Bounded
 from dedpo.stats.agreement import choices
 from dedpo.stats.arrays import Bools, Floats
 from dedpo.stats.intervals import wilson
@@ -14,7 +16,6 @@ from dedpo.stats.lift import words_of
 from dedpo.vision.covariates import PROPERTIES
 
 BINS: Final = 5
-Facts = dict[str, Any]
 
 
 def has_word(compared: Comparison, word: str) -> Bools:
@@ -31,7 +32,7 @@ def scales(compared: Comparison) -> Floats:
     return np.asarray(np.sqrt((known**2).mean(axis=0))) if len(known) else np.zeros(len(PROPERTIES))
 
 
-def choose(compared: Comparison, properties: list[Facts], guilty: Facts | None) -> Facts | None:
+def choose(compared: Comparison, properties: list[Property], guilty: Word | None) -> Picture | None:
     """The property that differs most, where the guiltiest word is if there is one; None if no property is flagged."""
     word = guilty["word"] if guilty else None
     flagged = [p for p in properties if p["flagged"] and p["where"] == word]
@@ -47,11 +48,13 @@ def choose(compared: Comparison, properties: list[Facts], guilty: Facts | None) 
     else:
         inside = has_word(compared, word)
         scopes = [(f"prompts with “{word}”", kept & inside), ("all other prompts", kept & ~inside)]
-    panels = [{"title": title, "n": int(s.sum()), "bins": _bins(x, compared, s)} for title, s in scopes if s.any()]
+    panels: list[Panel] = [
+        {"title": title, "n": int(s.sum()), "bins": _bins(x, compared, s)} for title, s in scopes if s.any()
+    ]
     return {"property": worst["property"], "word": word, "panels": panels}
 
 
-def _bins(x: Floats, compared: Comparison, kept: Bools) -> list[Facts]:
+def _bins(x: Floats, compared: Comparison, kept: Bools) -> list[Point]:
     """Equally filled bins of x, each with both shares."""
     rows = np.flatnonzero(kept)
     parts = np.array_split(rows[np.argsort(x[rows], kind="stable")], min(BINS, len(rows)))
@@ -66,7 +69,7 @@ def _bins(x: Floats, compared: Comparison, kept: Bools) -> list[Facts]:
     ]
 
 
-def _share(preferences: Floats) -> dict[str, float]:
+def _share(preferences: Floats) -> Bounded:
     """How often image 1 is chosen, a tie counting half."""
     found = wilson(float((choices(preferences) / 2).sum()), len(preferences))
     return {"value": found.value, "low": found.low, "high": found.high}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dedpo.bias.comparison import Comparison
 from dedpo.contract import records, tables
+from dedpo.contract.records.data import Features
 from dedpo.errors import UserError, excerpt
 from dedpo.stats.agreement import against_others, count_votes, is_reversed
 from dedpo.stats.arrays import Floats, numbered
@@ -86,13 +87,13 @@ def _prompts(pairs: Path, place: Mapping[str, int], ratings: Path) -> list[str]:
 def _of_features(folder: Path, ids: pa.ChunkedArray) -> Floats:
     """The `PROPERTIES` among the pairs' features, image 1 minus image 0; NaN for a pair without, shape (n, 4)."""
     remedy = "run 'dedpo data features' again"
-    names = records.read(folder / "features.json", remedy, ["names"])["names"]
+    names = records.read(folder / "features.json", Features, remedy)["names"]
     rows = tables.read(folder / "features.parquet", tables.FEATURES)
     found = rows.column("features").take(pc.index_in(ids, rows.column("pair_id").combine_chunks())).to_pylist()
     try:
         columns = [names.index(name) for name in PROPERTIES]
         return np.array([[values[j] for j in columns] if values else [np.nan] * len(columns) for values in found])
-    except (AttributeError, ValueError, IndexError):
+    except (ValueError, IndexError):
         raise UserError(f"{folder}: features.json does not name the columns of features.parquet; {remedy}") from None
 
 

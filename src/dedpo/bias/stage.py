@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dedpo.bias import answer, page, reading
 from dedpo.bias.analysis import analyse
 from dedpo.bias.comparison import Comparison
+from dedpo.contract.records.bias import Bias
 from dedpo.contract.sections import BiasConfig
 from dedpo.errors import UserError
 from dedpo.outputs.manifest import output_folder, write_json, write_text
@@ -28,7 +29,7 @@ def run(
     out: Path,
     features: Path | None = None,
     max_pixels: int = 40_000_000,
-) -> dict[str, Any]:
+) -> Bias:
     """Write bias.json, bias.html and evidently.html, then add a run to the workspace.
 
     Only what a run may see is compared: human ratings of labelled pairs and of held-out ones. The other ratings of
@@ -65,7 +66,7 @@ def run_table(
     raters: Sequence[str],
     out: Path,
     values: Mapping[str, Sequence[str]] | None = None,
-) -> dict[str, Any]:
+) -> Bias:
     """The same for any table of preferences, without images: `human`, `ai`, `prompt` and `raters` name its columns.
 
     Args:
@@ -89,7 +90,7 @@ def run_table(
     return facts
 
 
-def describe(facts: dict[str, Any]) -> str:
+def describe(facts: Bias) -> str:
     """bias.json in a few lines: the answer, the numbers, what could not be computed."""
     lines = [facts["headline"]]
     found, people = facts["agreement"], facts["ceiling"]
@@ -107,12 +108,18 @@ def describe(facts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _write(compared: Comparison, config: BiasConfig, folder: Path) -> tuple[dict[str, Any], DashboardRun | None]:
-    facts = analyse(compared, config)
-    facts |= {"headline": answer.headline(facts), "reversed": answer.turned(facts, compared.remedy)}
-    facts["warnings"] = [*compared.warnings, *([facts["reversed"]] if facts["reversed"] else [])]
-    facts["notes"] = [*facts["warnings"], *facts["notes"]]
-    facts["settings"] = config.model_dump()
+def _write(compared: Comparison, config: BiasConfig, folder: Path) -> tuple[Bias, DashboardRun | None]:
+    found = analyse(compared, config)
+    turned = answer.turned(found, compared.remedy)
+    warnings = [*compared.warnings, *([turned] if turned else [])]
+    facts: Bias = {
+        **found,
+        "headline": answer.headline(found),
+        "reversed": turned,
+        "warnings": warnings,
+        "notes": [*warnings, *found["notes"]],
+        "settings": config.model_dump(),
+    }
     write_json(folder / "bias.json", facts)
     write_text(folder / "bias.html", page.render(facts))
     from dedpo.bias import evidently_report  # takes 5 s to import

@@ -67,8 +67,7 @@ def data_import(
     values = codings.value_meanings(said)
     asked = ColumnOptions(columns, values.get("", codings.ValueMeanings()))
     counted = stage.import_pairs(settings.data, source=source, out=paths.data, layout=layout, asked=asked)
-    counted.pop("warnings", None)  # logged
-    say(counted)
+    say({name: value for name, value in counted.items() if name != "warnings"})  # they are logged
 
 
 @command(app, "split")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
@@ -115,11 +115,11 @@ def _read(config: Path | None, overrides: list[str] | None) -> Config:
     return settings.load(config or (default if default.is_file() else None), overrides)
 
 
-def say(lines: dict[str, Any] | str) -> None:
+def say(lines: Mapping[str, object] | str) -> None:
     """Print a stage's summary: one 'name: value' a line."""
     text = lines if isinstance(lines, str) else "\n".join(f"{k}: {_short(v)}" for k, v in lines.items())
     typer.echo(redact.text(text))
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

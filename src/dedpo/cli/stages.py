@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dedpo.cli.layout import REPORT, Layout, if_there
 from dedpo.cli.options import Config, Seed, command, say
 from dedpo.errors import UserError
+
+if TYPE_CHECKING:
+    from dedpo.contract.records.intervals import Mean
 
 app = typer.Typer()
 
@@ -183,7 +186,7 @@ def report(
     say({"verdict": summary["verdict"], **{m: _interval(gap) for m, gap in gaps.items()}, "page": out / "report.html"})
 
 
-def _interval(found: dict[str, float | None]) -> str:
+def _interval(found: Mean) -> str:
     """'0.161 (0.115 to 0.207)'; '–' for what could not be computed."""
-    mean, low, high = ("–" if found[key] is None else f"{found[key]:.3f}" for key in ("mean", "low", "high"))
+    mean, low, high = ("–" if v is None else f"{v:.3f}" for v in (found["mean"], found["low"], found["high"]))
     return f"{mean} ({low} to {high})"

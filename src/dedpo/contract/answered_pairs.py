@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from dedpo.contract import tables
+from dedpo.contract import records, tables
+from dedpo.contract.records import human
 from dedpo.errors import UserError
 
 ANSWERED: Final = "answered.json"
@@ -68,12 +68,8 @@ def note(path: Path) -> Note:
     Raises:
         UserError: it cannot be read.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        pairs = {str(pair): [str(rater) for rater in raters] for pair, raters in found["pairs"].items()}
-        return Note(str(found["design"]), pairs)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{path}: cannot be read; merge the round's export again") from None
+    found = records.read(path, human.Note, "merge the round's export again")
+    return Note(found["design"], found["pairs"])
 
 
 def rated(ratings: Path) -> set[tuple[str, str]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
 from dedpo.contract import tables
 from dedpo.contract.model_names import check_name
+from dedpo.contract.records.data import Features, Measured
 from dedpo.contract.sections import DataConfig
 from dedpo.data import features as features_
 from dedpo.data import image_differences, imported
@@ -19,7 +20,7 @@ from dedpo.outputs.manifest import output_folder, write_json
 BATCH: Final = 64
 
 
-def features(config: DataConfig, *, data: Path, out: Path, ratings: Path | None = None) -> dict[str, Any]:
+def features(config: DataConfig, *, data: Path, out: Path, ratings: Path | None = None) -> Measured:
     """Measure every rated pair; write features.parquet, sorted by pair_id, and features.json, which names the columns.
 
     Swapping a pair's images changes the sign of its features and nothing else. Only whether a pair is rated decides
@@ -50,6 +51,13 @@ def features(config: DataConfig, *, data: Path, out: Path, ratings: Path | None 
         found = features_.assemble(prompts, measured, embeddings)
         rows = pairs.select(["pair_id", "group"]).append_column("features", pa.array(list(found.values)))
         tables.write(rows.sort_by("pair_id"), tables.FEATURES, partial / "features.parquet")
-        made = {"clip_model": config.clip_model, "pairs": len(prompts), "made": features_.MADE}
-        write_json(partial / "features.json", features_.facts(found) | made)
+        record: Features = {
+            "names": found.names,
+            "word_shares": found.word_shares,
+            "embeddings_kept": found.kept,
+            "clip_model": config.clip_model,
+            "pairs": len(prompts),
+            "made": features_.MADE,
+        }
+        write_json(partial / "features.json", record)
     return {"rated_pairs": len(prompts), "features": len(found.names), "words": len(found.word_shares)}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -63,11 +63,6 @@ def assemble(prompts: Sequence[str], measured: Mapping[str, Floats], embeddings:
         centred = has - shares[word]
         columns |= {f"{name} × {word}": difference * centred for name, difference in measured.items()}
     return Features(list(columns), np.stack(list(columns.values()), axis=1), shares, kept)
-
-
-def facts(found: Features) -> dict[str, Any]:
-    """What features.json says of the columns."""
-    return {"names": found.names, "word_shares": found.word_shares, "embeddings_kept": found.kept}
 
 
 def directions(differences: Singles, most: int = DIRECTIONS) -> tuple[Floats, float]:

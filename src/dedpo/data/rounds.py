@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from dedpo.contract import answered_pairs, tables
 from dedpo.contract.answered_pairs import ANSWERED, SELECTION
+from dedpo.contract.records.data import RoundCounts
 from dedpo.errors import UserError
 from dedpo.stats.arrays import Bools, Floats
 
@@ -42,7 +43,7 @@ class Round:
         """
         return float(self.is_answered.sum() / self.is_selected.sum()) if self.is_selected.any() else 0.0
 
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> RoundCounts:
         """What summary.json says of the round."""
         selected, answered = int(self.is_selected.sum()), int(self.is_answered.sum())
         return {"selected": selected, "answered": answered, "missing": selected - answered, "elsewhere": self.elsewhere}

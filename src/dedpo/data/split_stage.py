@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
 from dedpo.contract import tables
 from dedpo.contract.answered_pairs import answered_rounds
+from dedpo.contract.records.data import Split
 from dedpo.contract.sections import DataConfig
 from dedpo.data import imported, splits
 from dedpo.data import rounds as rounds_
@@ -22,7 +23,7 @@ SUMMARY: Final = "summary.json"
 
 def split(
     config: DataConfig, *, data: Path, out: Path, seed: int, ratings: Path | None = None, rounds: Path | None = None
-) -> dict[str, Any]:
+) -> Split:
     """Hold out whole groups and draw the labelled training pairs; write splits.parquet and summary.json.
 
     The holdout depends on the groups' names alone, the labelled pairs on `seed`, too. Propensity is the chance with
@@ -65,8 +66,11 @@ def split(
             _check_rounds_alone(labelled, propensity, rounds)
         table = _splits_table(ids, held_out, labelled, propensity)
         tables.write(table, tables.SPLITS, partial / "splits.parquet")
-        summary = _split_summary(groups, train, candidates, rated, int(drawn.sum())) | {"seed": seed}
-        summary = _with_rounds(summary, asked, int(labelled.sum()))
+        summary = _split_summary(groups, train, candidates, rated, int(drawn.sum()), seed)
+        if asked:
+            summary["labelled_uniform"], summary["labelled"] = summary["labelled"], int(labelled.sum())
+            summary["rounds"] = {r.name: r.counts() for r in asked}
+            summary["warnings"] += rounds_.warnings(asked)
         write_json(partial / SUMMARY, summary)
     return summary
 
@@ -115,20 +119,9 @@ def _splits_table(ids: list[str], held_out: list[bool], labelled: Bools, propens
     return pa.table(columns, schema=tables.SPLITS.schema)
 
 
-def _with_rounds(summary: dict[str, Any], asked: list[rounds_.Round], n_labelled: int) -> dict[str, Any]:
-    if not asked:
-        return summary
-    return summary | {
-        "labelled": n_labelled,
-        "labelled_uniform": summary["labelled"],
-        "rounds": {r.name: r.counts() for r in asked},
-        "warnings": summary["warnings"] + rounds_.warnings(asked),
-    }
-
-
 def _split_summary(
-    groups: dict[str, str], train: list[str], candidates: list[str], rated: set[str], n_labelled: int
-) -> dict[str, Any]:
+    groups: dict[str, str], train: list[str], candidates: list[str], rated: set[str], n_labelled: int, seed: int
+) -> Split:
     n_holdout = len(groups) - len(train)
     n_rated_holdout = len(rated & groups.keys()) - len(candidates)
     warnings = []
@@ -149,5 +142,6 @@ def _split_summary(
         "rated_holdout": n_rated_holdout,
         "labelled": n_labelled,
         "propensity": n_labelled / len(train),
+        "seed": seed,
         "warnings": warnings,
     }

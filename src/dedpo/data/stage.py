@@ -6,9 +6,10 @@ import logging
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from dedpo.contract import records, tables
+from dedpo.contract.records.data import Imported
 from dedpo.contract.sections import DataConfig
 from dedpo.data.feature_stage import features as features
 from dedpo.data.importing import distinct_pairs, sanity_checks, shard_plan, shard_writer
@@ -36,7 +37,7 @@ def import_pairs(
     out: Path,
     layout: str | None = None,
     asked: ColumnOptions | None = None,
-) -> dict[str, Any]:
+) -> Imported:
     """Read pairs and ratings in one of `layouts.LAYOUTS`; write pairs/, ratings.parquet, set_aside.csv, summary.json.
 
     A first pass checks every image and keeps only hashes; a second writes the bytes into shards, in the order in which
@@ -82,16 +83,16 @@ def import_pairs(
     return summary
 
 
-def _take_over(source: Path, out: Path) -> dict[str, Any]:
+def _take_over(source: Path, out: Path) -> Imported:
     made = read_manifest(source)
-    summary = records.read(source / SUMMARY, "fetch the folder again, or import its source")
+    summary = records.read(source / SUMMARY, Imported, "fetch the folder again, or import its source")
     settings = {"source": source.resolve().name, "layout": "import", "taken_over": made.get("config")}
     with output_folder(out, stage="data", config=settings, inputs={"import": source}, resumable=True) as partial:
         copy_import.copy(source, partial)
     return summary
 
 
-def _summary(source: Source, merged: Merged, set_aside: list[SetAside]) -> dict[str, Any]:
+def _summary(source: Source, merged: Merged, set_aside: list[SetAside]) -> Imported:
     rated = {r.pair_id for r in merged.ratings}
     notes = list(source.notes)
     if merged.divided_prompts:
@@ -119,6 +120,6 @@ def _summary(source: Source, merged: Merged, set_aside: list[SetAside]) -> dict[
     }
 
 
-def _nothing_left(source: Path | str, summary: dict[str, Any], set_aside: Path) -> str:
+def _nothing_left(source: Path | str, summary: Imported, set_aside: Path) -> str:
     reasons = ", ".join(f"{count} × {reason}" for reason, count in list(summary["set_aside"].items())[:3])
     return f"{source}: none of its {summary['rows']} rows is usable ({reasons}); each row's reason is in {set_aside}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from dedpo.contract import records
+from dedpo.contract.records.bias import Agreement, Bias
+from dedpo.contract.records.decisions import Check, Gate
+from dedpo.contract.records.labels import Labels
 from dedpo.contract.sections import GateConfig
 from dedpo.errors import UserError, excerpt
 from dedpo.outputs import ownership
@@ -13,18 +15,7 @@ from dedpo.outputs.manifest import output_folder, write_json, write_text
 from dedpo.stats.agreement import REVERSED
 
 
-class Check(NamedTuple):
-    """One question and its answer; `value` is None where it could not be measured, which is no pass."""
-
-    name: str
-    setting: str
-    value: float | None
-    limit: float
-    passed: bool
-    detail: str
-
-
-def run(config: GateConfig, *, bias: Path, labels: Path, out: Path) -> dict[str, Any]:
+def run(config: GateConfig, *, bias: Path, labels: Path, out: Path) -> Gate:
     """Write gate.json and gate.md if every check passes.
 
     Args:
@@ -41,22 +32,18 @@ def run(config: GateConfig, *, bias: Path, labels: Path, out: Path) -> dict[str,
     with output_folder(
         out, stage="gate", config=config.model_dump(), inputs={"bias": bias, "labels": labels}
     ) as partial:
-        found = records.read(bias / "bias.json", "run 'dedpo bias' first", {"agreement"})
-        counts = records.read(labels / "summary.json", "run 'dedpo label' first", {"pairs", "answered"})
+        found = records.read(bias / "bias.json", Bias, "run 'dedpo bias' first")
+        counts = records.read(labels / "summary.json", Labels, "run 'dedpo label' first")
         checks = examine(config, found, counts)
-        annotator = excerpt(str(found.get("annotator", "the annotator")), 80)
-        facts = {
-            "annotator": annotator,
-            "passed": all(c.passed for c in checks),
-            "checks": [c._asdict() for c in checks],
-        }
+        annotator = excerpt(found["annotator"], 80)
+        facts: Gate = {"annotator": annotator, "passed": all(c["passed"] for c in checks), "checks": checks}
         write_json(partial / "gate.json", facts)
-        write_text(partial / "gate.md", page(annotator, checks))
-        if failed := [c for c in checks if not c.passed]:
+        write_text(partial / "gate.md", page(facts))
+        if failed := [c for c in checks if not c["passed"]]:
             # The pass that an earlier run has left is not true any more.
             if out.exists():
                 ownership.discard(out, out, "gate")
-            told = ", ".join(f"{c.detail} ({c.setting})" for c in failed)
+            told = ", ".join(f"{c['detail']} ({c['setting']})" for c in failed)
             raise UserError(
                 f"gate: {annotator} is not good enough to train on: {told}; take a better annotator or template, or "
                 "change the limit knowingly"
@@ -64,7 +51,7 @@ def run(config: GateConfig, *, bias: Path, labels: Path, out: Path) -> dict[str,
     return facts
 
 
-def examine(config: GateConfig, bias: dict[str, Any], counts: dict[str, Any]) -> list[Check]:
+def examine(config: GateConfig, bias: Bias, counts: Labels) -> list[Check]:
     """Every check that the settings ask for, and whether preferences are the other way round.
 
     Args:
@@ -72,61 +59,64 @@ def examine(config: GateConfig, bias: dict[str, Any], counts: dict[str, Any]) ->
         counts: the content of the labels' summary.json.
     """
     checks = []
-    if bias.get("reversed"):
-        decided = bias["agreement"]["decided"]
-        told = excerpt(str(bias["reversed"]), 400)
-        checks.append(Check("orientation", "dedpo bias", decided["high"], REVERSED, False, told))
+    if bias["reversed"]:
+        high = bias["agreement"]["decided"]["high"] if bias["agreement"] else None
+        checks.append(_check("orientation", "dedpo bias", high, REVERSED, False, excerpt(bias["reversed"], 400)))
     if config.min_agreement is not None:
-        checks.append(_agreement(config.min_agreement, bias))
+        checks.append(_agreement(config.min_agreement, bias["agreement"]))
     if config.max_position_bias is not None:
-        checks.append(_position(config.max_position_bias, records.number(counts, "position_bias")))
+        checks.append(_position(config.max_position_bias, counts["position_bias"]))
     if config.min_answered is not None:
-        checks.append(_answered(config.min_answered, *(records.number(counts, name) for name in ("answered", "pairs"))))
+        checks.append(_answered(config.min_answered, counts["answered"], counts["pairs"]))
     return checks
 
 
-def _agreement(limit: float, bias: dict[str, Any]) -> Check:
+def _check(name: str, setting: str, value: float | None, limit: float, passed: bool, detail: str) -> Check:
+    return {
+        "name": name, "setting": setting, "value": value, "limit": limit, "passed": passed, "detail": detail,
+    }  # fmt: skip
+
+
+def _agreement(limit: float, found: Agreement | None) -> Check:
     name, setting = "agreement with people", "gate.min_agreement"
-    value, low, high = (records.number(bias, "agreement", key) for key in ("value", "low", "high"))
-    if value is None:
-        return Check(name, setting, None, limit, False, f"{name} could not be measured, at least {limit:g} is asked")
-    low, high = value if low is None else low, value if high is None else high
+    if found is None or found["value"] is None:
+        return _check(name, setting, None, limit, False, f"{name} could not be measured, at least {limit:g} is asked")
+    value = found["value"]
+    low, high = (value if bound is None else bound for bound in (found["low"], found["high"]))
     detail = f"{name} {value:.3f} ({low:.3f} to {high:.3f}), whose upper end must reach {limit:g}"
-    return Check(name, setting, high, limit, high >= limit, detail)
+    return _check(name, setting, high, limit, high >= limit, detail)
 
 
 def _position(limit: float, value: float | None) -> Check:
     name, setting = "position bias", "gate.max_position_bias"
     if value is None:
-        return Check(name, setting, None, limit, False, f"{name} could not be measured, at most {limit:g} is asked")
-    return Check(name, setting, abs(value), limit, abs(value) <= limit, f"{name} {value:+.3f}, at most ±{limit:g}")
+        return _check(name, setting, None, limit, False, f"{name} could not be measured, at most {limit:g} is asked")
+    return _check(name, setting, abs(value), limit, abs(value) <= limit, f"{name} {value:+.3f}, at most ±{limit:g}")
 
 
-def _answered(limit: float, answered: float | None, total: float | None) -> Check:
+def _answered(limit: float, answered: int, total: int) -> Check:
     name, setting = "answered pairs", "gate.min_answered"
-    if answered is None or not total:
-        return Check(name, setting, None, limit, False, f"{name} were not counted, at least {limit:g} is asked")
+    if not total:
+        return _check(name, setting, None, limit, False, f"{name} were not counted, at least {limit:g} is asked")
     share = answered / total
-    return Check(
-        name, setting, share, limit, share >= limit, f"{name} {answered:.0f} of {total:.0f}, at least {limit:.1%}"
-    )
+    return _check(name, setting, share, limit, share >= limit, f"{name} {answered} of {total}, at least {limit:.1%}")
 
 
-def page(annotator: str, checks: list[Check]) -> str:
+def page(facts: Gate) -> str:
     """The checks as Markdown; the annotator's name is somebody else's text."""
-    lines = [f"# {'Passed' if all(c.passed for c in checks) else 'Not passed'}: `{annotator.replace('`', '')}`", ""]
+    lines = [f"# {'Passed' if facts['passed'] else 'Not passed'}: `{facts['annotator'].replace('`', '')}`", ""]
     lines += ["| check | measured | limit | passed |", "| --- | --- | --- | --- |"]
     lines += [
-        f"| {c.name} (`{c.setting}`) | {'–' if c.value is None else f'{c.value:.3f}'} | {c.limit:g} | "
-        f"{'yes' if c.passed else '**no**'} |"
-        for c in checks
+        f"| {c['name']} (`{c['setting']}`) | {'–' if value is None else f'{value:.3f}'} | {c['limit']:g} | "
+        f"{'yes' if c['passed'] else '**no**'} |"
+        for c, value in ((c, c["value"]) for c in facts["checks"])
     ]
-    if not checks:
+    if not facts["checks"]:
         lines.append("\nNothing is asked of it: every limit of section `gate` is null.")
     return "\n".join(lines) + "\n"
 
 
-def describe(facts: dict[str, Any]) -> str:
+def describe(facts: Gate) -> str:
     """gate.json in a few lines."""
     lines = [f"{facts['annotator']} is good enough to train on"]
     return "\n".join([*lines, *(c["detail"] for c in facts["checks"])])

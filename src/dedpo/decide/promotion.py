@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from dedpo.contract import records
 from dedpo.contract.criteria import OVERALL
+from dedpo.contract.records.decisions import Promotion, Reason
+from dedpo.contract.records.report import Report
 from dedpo.contract.sections import PromoteConfig
 from dedpo.errors import UserError, excerpt
 from dedpo.outputs import freshness, locks
@@ -17,7 +18,7 @@ PAGE, DECISION = "promotion.md", "promotion.json"
 _HEADINGS = ("# Promoted: ", "# Not promoted: ")
 
 
-def run(config: PromoteConfig, *, metrics: Path, policy: Path | None, out: Path) -> dict[str, Any]:
+def run(config: PromoteConfig, *, metrics: Path, policy: Path | None, out: Path) -> Promotion:
     """Write promotion.json and promotion.md beside it: a decision with its reasons. 'No' is an answer and no error.
 
     Args:
@@ -33,13 +34,13 @@ def run(config: PromoteConfig, *, metrics: Path, policy: Path | None, out: Path)
             no promotion wrote; or the report is older than what it reports on.
     """
     freshness.require(metrics.parent, "run 'dedpo report' again")
-    found = _report(metrics)
+    found = records.read(metrics, Report, "name the metrics.json of 'dedpo report', or run that again")
     reasons = [reason for rival in config.over for reason in against(config, found, rival)]
     reasons += losses(config, found)
-    facts = {
+    facts: Promotion = {
         "promoted": all(r["passed"] for r in reasons),
-        "primary": str(found.get("primary")),
-        "metric": str(found.get("metric")),
+        "primary": found["primary"],
+        "metric": found["metric"],
         "reasons": reasons,
         "report_sha256": fingerprint(metrics),
         "policy_sha256": fingerprint(policy) if policy is not None else None,
@@ -66,52 +67,47 @@ def _check(out: Path) -> None:
             raise UserError(f"{out / name}: no promotion wrote it; choose another place with --out, or move it")
 
 
-def against(config: PromoteConfig, metrics: dict[str, Any], rival: str) -> list[dict[str, Any]]:
+def against(config: PromoteConfig, metrics: Report, rival: str) -> list[Reason]:
     """What is asked of the primary arm against one rival, each with the number, its limit and whether it passed."""
-    metric = str(metrics.get("metric"))
-    limits = {metric: config.min_gain} | {name: -loss for name, loss in config.max_loss.items()}
+    limits = {metrics["metric"]: config.min_gain} | {name: -loss for name, loss in config.max_loss.items()}
     reasons = []
     for name, limit in limits.items():
-        value = records.number(metrics, "differences", rival, name, "low")
-        mean = records.number(metrics, "differences", rival, name, "mean")
+        found = metrics["differences"].get(rival, {}).get(name)
+        mean, value = (found["mean"], found["low"]) if found else (None, None)
         passed = value is not None and value > limit
         reasons.append(_reason(f"{name} against {rival}", "the difference", mean, value, "be above", limit, passed))
     if config.min_win_rate is not None:
-        value = records.number(metrics, "judge", rival, OVERALL, "low")
-        mean = records.number(metrics, "judge", rival, OVERALL, "win_rate")
+        judged = metrics["judge"].get(rival, {}).get(OVERALL)
+        mean, value = (judged["win_rate"], judged["low"]) if judged else (None, None)
         passed = value is not None and value >= config.min_win_rate
         what = f"judge against {rival}"
         reasons.append(_reason(what, "the win rate", mean, value, "reach", config.min_win_rate, passed))
     return reasons
 
 
-def losses(config: PromoteConfig, metrics: dict[str, Any]) -> list[dict[str, Any]]:
+def losses(config: PromoteConfig, metrics: Report) -> list[Reason]:
     """Whether another arm that was trained is proven better on the report's metric: one reason, or one an arm."""
-    metric = str(metrics.get("metric"))
-    table = metrics.get("differences")
-    others = sorted(table) if isinstance(table, dict) else []
+    metric, table = metrics["metric"], metrics["differences"]
+    others = sorted(table.keys() - set(config.over))
     if config.not_worse is not None:
         others = [arm for arm in others if arm in config.not_worse]
-    highs = {
-        arm: records.number(metrics, "differences", arm, metric, "high") for arm in others if arm not in config.over
-    }
-    lost = {arm: high for arm, high in highs.items() if high is not None and high < 0}
-    reasons = []
-    for arm, high in lost.items():
-        mean = records.number(metrics, "differences", arm, metric, "mean")
-        text = (
-            f"{metric} against {arm}: it lost to {arm} by {-(mean or 0):.3f} (the difference's upper end is {high:.3f})"
-        )
+    reasons: list[Reason] = []
+    for arm in others:
+        found = table[arm].get(metric)
+        if found is None or found["high"] is None or found["high"] >= 0:
+            continue
+        high, mean = found["high"], found["mean"] or 0
+        text = f"{metric} against {arm}: it lost to {arm} by {-mean:.3f} (the difference's upper end is {high:.3f})"
         reasons.append({"what": f"lost to {arm}", "value": high, "limit": 0.0, "passed": False, "text": text})
-    if highs and not lost:
-        text = f"{metric}: not proven worse than {', '.join(highs)}"
+    if others and not reasons:
+        text = f"{metric}: not proven worse than {', '.join(others)}"
         reasons.append({"what": "lost to nobody", "value": None, "limit": 0.0, "passed": True, "text": text})
     return reasons
 
 
 def _reason(
     what: str, noun: str, mean: float | None, low: float | None, word: str, limit: float, passed: bool
-) -> dict[str, Any]:
+) -> Reason:
     if low is None:
         known = "is not in the report" if mean is None else f"is {mean:.3f} without an interval"
         text = f"{what}: {noun} {known}, and its lower end must {word} {limit:g}"
@@ -121,14 +117,14 @@ def _reason(
     return {"what": what, "value": low, "limit": limit, "passed": passed, "text": text}
 
 
-def describe(facts: dict[str, Any]) -> str:
+def describe(facts: Promotion) -> str:
     """The decision in one line."""
     decision = "promoted" if facts["promoted"] else "not promoted"
     shown = [r["text"] for r in facts["reasons"] if facts["promoted"] or not r["passed"]]
     return f"{excerpt(facts['primary'], 60)}: {decision}; {'; '.join(shown)}"
 
 
-def page(facts: dict[str, Any]) -> str:
+def page(facts: Promotion) -> str:
     """The decision as Markdown."""
     lines = [f"{_HEADINGS[not facts['promoted']]}`{excerpt(facts['primary'], 60)}`", ""]
     lines += [f"- {'yes' if r['passed'] else '**no**'}: {excerpt(r['text'], 300)}" for r in facts["reasons"]]
@@ -136,10 +132,3 @@ def page(facts: dict[str, Any]) -> str:
     if facts["policy_sha256"]:
         lines.append(f"\nPolicy: `{facts['policy_sha256']}`")
     return "\n".join(lines) + "\n"
-
-
-def _report(path: Path) -> dict[str, Any]:
-    found = records.read(path, "run 'dedpo report' first")
-    if not {"primary", "metric", "differences"} <= found.keys():
-        raise UserError(f"{path}: not the metrics of a report; name the metrics.json of 'dedpo report'")
-    return found

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dedpo.contract import answered_pairs, tables
+from dedpo.contract import answered_pairs, records, tables
 from dedpo.contract.answered_pairs import ANSWERED
+from dedpo.contract.records.human import Answered, Answers, Merged
 from dedpo.errors import UserError
 from dedpo.human import export, merged_ratings, merging, round_files
 from dedpo.outputs import locks
 from dedpo.outputs.manifest import fingerprint, write_json
 from dedpo.tabular.rejected import SetAside
 
+_COUNTS: Final = ("annotations", "new_ratings", "known", "duplicates")
 
-def merge(path: Path, *, human: Path, ratings: Path | None, latest: bool = False) -> dict[str, Any]:
+
+def merge(path: Path, *, human: Path, ratings: Path | None, latest: bool = False) -> Merged:
     """Take a Label Studio export back: new ratings to `human`/ratings, one file a round, and the rounds' answered.json.
 
     No earlier file is changed: what an export repeats is counted, what contradicts an earlier rating is set aside in a
@@ -45,7 +47,7 @@ def merge(path: Path, *, human: Path, ratings: Path | None, latest: bool = False
         return _merge(path, human, ratings, latest)
 
 
-def _merge(path: Path, human: Path, ratings: Path | None, latest: bool) -> dict[str, Any]:
+def _merge(path: Path, human: Path, ratings: Path | None, latest: bool) -> Merged:
     tasks = export.read(path)
     given, refused = export.parse(tasks)
     export.check(path, tasks, given, refused)
@@ -68,19 +70,10 @@ def _merge(path: Path, human: Path, ratings: Path | None, latest: bool) -> dict[
     gone = merging.gone(list(before.values()), export.listed(tasks), given)
     taken = _withdraw(found.replaced, gone, before.keys() - written) if latest else []
     set_aside = sorted(refused + found.set_aside + taken, key=lambda s: s.number)
-    summary: dict[str, Any] = {
-        "annotations": len(given) + len(refused),
-        "new_ratings": len(found.new),
-        "known": found.known,
-        "duplicates": found.duplicates,
-        "set_aside": merging.counted(set_aside),
-    }
-    if set_aside:
-        summary["set_aside_in"] = merged_ratings.write_set_aside(set_aside, folder)
+    aside = merged_ratings.write_set_aside(set_aside, folder) if set_aside else None
     merged = [table for _, table in merged_ratings.rating_files(folder)]
-    if merged:
-        imported = merged_ratings.read_ratings(ratings) if ratings is not None else tables.RATINGS.schema.empty_table()
-        summary["agreement"] = merging.between_people(merging.joined(imported.slice(0, 0), merged)[0], imported)
+    imported = merged_ratings.read_ratings(ratings) if merged and ratings else tables.RATINGS.schema.empty_table()
+    alike = merging.between_people(merging.joined(imported.slice(0, 0), merged)[0], imported) if merged else None
     lost = {s.number for s in found.set_aside if s.reason != merging.DIFFERS}
     usable = [a for a in given if a.number not in lost]
     done = {n: _mark(human / "rounds" / n, orders, merged, usable, path) for n, orders in rounds.items()}
@@ -90,7 +83,20 @@ def _merge(path: Path, human: Path, ratings: Path | None, latest: bool) -> dict[
             f"{len(gone)} merged ratings are gone from their tasks in this export; they still count; if they were "
             "deleted in Label Studio, merge it with --latest"
         )
-    return summary | {"rounds": done, "warnings": warnings}
+    summary: Merged = {
+        "annotations": len(given) + len(refused),
+        "new_ratings": len(found.new),
+        "known": found.known,
+        "duplicates": found.duplicates,
+        "set_aside": merging.counted(set_aside),
+        "rounds": done,
+        "warnings": warnings,
+    }
+    if aside:
+        summary["set_aside_in"] = aside
+    if alike:
+        summary["agreement"] = alike
+    return summary
 
 
 def _check_asked(path: Path, human: Path, given: list[export.HumanAnswer], found: merging.Accepted) -> None:
@@ -112,9 +118,9 @@ def _withdraw(replaced: list[merging.Key], gone: list[merging.Key], files: Colle
     ]
 
 
-def describe(summary: Mapping[str, Any]) -> str:
+def describe(summary: Merged) -> str:
     """What `merge` returned, for people."""
-    lines = [f"{name}: {summary[name]}" for name in ("annotations", "new_ratings", "known", "duplicates")]
+    lines = [f"{name}: {summary[name]}" for name in _COUNTS]
     lines += [f"set aside: {count} × {reason}" for reason, count in summary["set_aside"].items()]
     if "set_aside_in" in summary:
         lines.append(f"each with its reason: {summary['set_aside_in']}")
@@ -143,13 +149,14 @@ def _earlier(merged: list[pa.Table]) -> tuple[dict[merging.Key, float], dict[mer
 
 def _mark(
     folder: Path, orders: Mapping[str, str], merged: list[pa.Table], usable: list[export.HumanAnswer], path: Path
-) -> dict[str, Any]:
+) -> Answers:
     """Write a round's answered.json, if it has or had an answer; return its counts.
 
     Only answers that were given in this round: those of another would make its share of answered pairs too large.
     """
-    earlier = _before(folder / ANSWERED)
-    who: dict[str, set[str]] = {pair: set(raters) for pair, raters in earlier.get("pairs", {}).items()}
+    # Where it cannot be read (git's conflict marks), it is made again.
+    earlier = records.known(folder / ANSWERED, Answered, "it is made again")
+    who = {pair: set(raters) for pair, raters in earlier["pairs"].items()} if earlier else {}
     mine = [t.filter(pc.equal(t.column("source"), f"label-studio:{folder.name}")) for t in merged]
     for table in mine:
         for pair, rater in zip(table.column("pair_id").to_pylist(), table.column("rater").to_pylist(), strict=True):
@@ -160,25 +167,22 @@ def _mark(
     rated = answered_pairs.rated(folder.parent.parent / "ratings")
     answered = [pair for pair in answered_pairs.still(who, rated) if pair in orders]
     raters = Counter(rater for table in mine for rater in table.column("rater").to_pylist())
-    counts = {"design": round_files.facts(folder)["design"], "selected": len(orders), "answered": len(answered)}
-    counts |= {"missing": len(orders) - len(answered), "raters": dict(sorted(raters.items()))}
+    counts: Answers = {
+        "design": round_files.facts(folder)["design"],
+        "selected": len(orders),
+        "answered": len(answered),
+        "missing": len(orders) - len(answered),
+        "raters": dict(sorted(raters.items())),
+    }
     if answered or earlier:
-        exports = {fingerprint(path): path.name} | earlier.get("exports", {})
+        exports = {fingerprint(path): path.name} | (earlier["exports"] if earlier else {})
         pairs = {pair: sorted(r for r in who[pair] if (pair, r) in rated) for pair in answered}
-        write_json(folder / ANSWERED, counts | {"exports": exports, "pairs": pairs})
+        record: Answered = {**counts, "exports": exports, "pairs": pairs}
+        write_json(folder / ANSWERED, record)
     return counts
 
 
-def _before(path: Path) -> dict[str, Any]:
-    """What an earlier merge noted; nothing where it cannot be read (git's conflict marks): it is made again."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {"pairs": answered_pairs.note(path).pairs, "exports": dict(found["exports"])}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-
-
-def _warnings(rounds: Mapping[str, Mapping[str, Any]], n_new: int) -> list[str]:
+def _warnings(rounds: Mapping[str, Answers], n_new: int) -> list[str]:
     warnings = [
         f"round {name}: {counts['missing']} of {counts['selected']} selected pairs have no answer; the correction is "
         "right only if it is chance which ones"

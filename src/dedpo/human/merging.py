@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from itertools import groupby
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dedpo.contract.records.human import Alike, Joined
 from dedpo.human.export import HumanAnswer
 from dedpo.rng import generator
 from dedpo.stats.agreement import Agreement, agreement, ceiling, count_votes
@@ -145,7 +146,7 @@ def _aside(answer: HumanAnswer, reason: str) -> SetAside:
     return SetAside(answer.number, reason, f"{answer.rater} on pair {answer.pair_id}", answer.prompt)
 
 
-def joined(imported: pa.Table, merged: list[pa.Table]) -> tuple[pa.Table, dict[str, int]]:
+def joined(imported: pa.Table, merged: list[pa.Table]) -> tuple[pa.Table, Joined]:
     """All ratings, sorted by pair and rater; one of each person on each pair, and what was left out.
 
     The import's rating wins over a merged one, and of merged ones that with the earliest time.
@@ -156,7 +157,7 @@ def joined(imported: pa.Table, merged: list[pa.Table]) -> tuple[pa.Table, dict[s
     numbered = together.append_column("row", pa.array(np.arange(together.num_rows)))
     first = numbered.group_by(["pair_id", "rater"], use_threads=False).aggregate([("row", "min")]).column("row_min")
     kept = together.take(first)
-    counts = {
+    counts: Joined = {
         "ratings": kept.num_rows,
         "imported": imported.num_rows,
         "merged": human.num_rows,
@@ -167,7 +168,7 @@ def joined(imported: pa.Table, merged: list[pa.Table]) -> tuple[pa.Table, dict[s
     return kept.sort_by([("pair_id", "ascending"), ("rater", "ascending")]), counts
 
 
-def between_people(merged: pa.Table, imported: pa.Table) -> dict[str, Any]:
+def between_people(merged: pa.Table, imported: pa.Table) -> dict[str, Alike | None]:
     """How far the raters agree among themselves, and their mean with the imported ratings' mean.
 
     Both with 95 % intervals that take pairs as independent; None is what cannot be computed.
@@ -184,12 +185,14 @@ def between_people(merged: pa.Table, imported: pa.Table) -> dict[str, Any]:
         rng=generator("agreement of raters"),
     )
     against = _against(merged, imported)
-    return {
-        "raters": None
-        if not people.n_pairs
-        else _interval(people.share) | {"fleiss_kappa": _finite(people.fleiss), "pairs": people.n_pairs},
-        "import": None if against is None else _interval(against.outer) | {"pairs": against.n} | _kappa(against),
-    }
+    raters, imports = None, None
+    if people.n_pairs:
+        raters = _alike(people.share, people.n_pairs)
+        raters["fleiss_kappa"] = _finite(people.fleiss)
+    if against is not None:
+        imports = _alike(against.outer, against.n)
+        imports["cohen_kappa"] = _finite(against.kappa.value)
+    return {"raters": raters, "import": imports}
 
 
 def _against(merged: pa.Table, imported: pa.Table) -> Agreement | None:
@@ -205,12 +208,9 @@ def _against(merged: pa.Table, imported: pa.Table) -> Agreement | None:
     return agreement(before, now, np.arange(both.num_rows), bootstrap=_BOOTSTRAP, rng=rng)
 
 
-def _interval(found: Interval) -> dict[str, float | None]:
-    return {"agreement": _finite(found.value), "low": _finite(found.low), "high": _finite(found.high)}
-
-
-def _kappa(found: Agreement) -> dict[str, float | None]:
-    return {"cohen_kappa": _finite(found.kappa.value)}
+def _alike(found: Interval, pairs: int) -> Alike:
+    bounds = _finite(found.low), _finite(found.high)
+    return {"agreement": _finite(found.value), "low": bounds[0], "high": bounds[1], "pairs": pairs}
 
 
 def _finite(value: float) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from dedpo.contract.answered_pairs import is_round
+from dedpo.contract.records.human import Selection
 from dedpo.errors import UserError, excerpt
 
 LEFT, RIGHT, TIE = "left", "right", "tie"
@@ -71,7 +72,7 @@ def preference(choice: str, order_shown: str) -> float:
     return float((choice == RIGHT) == (order_shown == "01"))
 
 
-def readme(name: str, facts: dict[str, Any], image_prefix: str) -> str:
+def readme(name: str, facts: Selection, image_prefix: str) -> str:
     """The round's README: what was drawn, and how it gets into Label Studio and back."""
     is_local = image_prefix.startswith("/data/local-files/")
     images = _EMBEDDED if image_prefix == EMBED else _LOCAL if is_local else _HOSTED

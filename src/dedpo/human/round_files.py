@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from dedpo.contract import answered_pairs, tables
+from dedpo.contract import answered_pairs, records, tables
 from dedpo.contract.answered_pairs import ANSWERED, SELECTION, is_round
-from dedpo.errors import UserError
+from dedpo.contract.records.human import Selection
 from dedpo.human import merged_ratings
 from dedpo.outputs.manifest import MANIFEST, fingerprint
 
@@ -21,20 +21,14 @@ def finished(folder: Path) -> list[str]:
     return sorted(p.name for p in found if is_round(p.name) and (p / MANIFEST).is_file())
 
 
-def facts(folder: Path) -> dict[str, Any]:
+def facts(folder: Path) -> Selection:
     """What a round's draw has counted.
 
     Raises:
         UserError: no whole round lies there.
     """
-    try:
-        found = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        return dict(found) | {"design": str(found["design"])}
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(
-            f"{folder}: no whole round lies there ({FACTS} cannot be read); bring it back from version control, or "
-            "delete the folder if nobody was asked yet"
-        ) from None
+    remedy = "no whole round lies there; bring it back from version control, or delete it if nobody was asked yet"
+    return records.read(folder / FACTS, Selection, remedy)
 
 
 def hashes(folder: Path) -> dict[str, dict[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from dedpo.contract import tables
 from dedpo.contract.answered_pairs import ANSWERED, SELECTION, answered_rounds
+from dedpo.contract.records.human import Joined, Selected, Selection
 from dedpo.contract.sections import SelectConfig
 from dedpo.errors import UserError
 from dedpo.human import candidates, design, merged_ratings, merging, project, project_files, round_files
@@ -22,14 +23,6 @@ from dedpo.rng import generator
 from dedpo.stats.arrays import Floats, Ints
 
 SUMMARY: Final = "summary.json"
-_FACTS: Final[tuple[str, ...]] = (
-    "design",
-    "selected",
-    "candidates",
-    "uniform_share",
-    "lowest_propensity",
-    "highest_propensity",
-)
 
 
 class Inputs(NamedTuple):
@@ -47,7 +40,7 @@ class Inputs(NamedTuple):
     holdout: float
 
 
-def select(config: SelectConfig, *, name: str, inputs: Inputs, human: Path) -> dict[str, Any]:
+def select(config: SelectConfig, *, name: str, inputs: Inputs, human: Path) -> Selected:
     """Choose the next pairs for people; write `human`/rounds/`name` and in it a Label Studio project.
 
     selection.parquet holds every candidate's chance and who was selected; it depends on the annotator's answers, the
@@ -73,8 +66,8 @@ def select(config: SelectConfig, *, name: str, inputs: Inputs, human: Path) -> d
     facts = round_files.facts(folder)
     project_files.ignore(human)
     project_files.write(config.image_prefix, name, inputs.pairs, folder)
-    shown = {key: facts[key] for key in _FACTS if key in facts}
-    return {"round": name, "drawn": "now" if is_new else "earlier", **shown, "project": folder / PROJECT}
+    made = {"round": name, "drawn": "now" if is_new else "earlier"}
+    return cast(Selected, made | facts | {"project": folder / PROJECT})
 
 
 def _draw(config: SelectConfig, name: str, inputs: Inputs, folder: Path) -> None:
@@ -99,10 +92,11 @@ def _draw(config: SelectConfig, name: str, inputs: Inputs, folder: Path) -> None
         propensity, positions = _selected(config, inputs.labels, ids, rng)
         table = _selection(ids, propensity, positions, rng)
         tables.write(table, tables.SELECTIONS, partial / SELECTION)
-        facts: dict[str, Any] = {"design": config.design, "selected": len(positions), "candidates": len(ids)}
-        facts |= {"uniform_share": 1.0 if config.design == "uniform" else config.uniform_share}
+        share = 1.0 if config.design == "uniform" else config.uniform_share
+        facts = Selection(design=config.design, selected=len(positions), candidates=len(ids), uniform_share=share)
         if propensity is not None:
-            facts |= {"lowest_propensity": float(propensity.min()), "highest_propensity": float(propensity.max())}
+            facts["lowest_propensity"] = float(propensity.min())
+            facts["highest_propensity"] = float(propensity.max())
         write_json(partial / SUMMARY, facts)
         write_text(partial / "README.md", project.readme(name, facts, config.image_prefix))
 
@@ -141,7 +135,7 @@ def _selection(ids: pa.ChunkedArray, propensity: Floats | None, positions: Ints,
     return pa.table(columns, schema=tables.SELECTIONS.schema)
 
 
-def ratings(*, imported: Path, human: Path, out: Path) -> dict[str, Any]:
+def ratings(*, imported: Path, human: Path, out: Path) -> Joined:
     """Join the imported ratings with the merged ones of `human`/ratings; write ratings.parquet and summary.json.
 
     Sorted by pair and rater; a person's second rating of a pair is left out and counted, an imported one being first.

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dedpo.asking.answers import Log, Store, adopt, finished_answers, log_folder, log_name
 from dedpo.asking.failures import Tally
 from dedpo.asking.workers import ask_all
 from dedpo.contract import tables
+from dedpo.contract.records.evaluation import Judged, Verdicts
+from dedpo.contract.records.labels import Effort
 from dedpo.contract.sections import JudgeConfig
 from dedpo.errors import UserError
 from dedpo.judge import cost, reading, table
@@ -35,7 +37,7 @@ _WHICH = ("rivals", "prompts", "seed")
 
 def run(
     config: JudgeConfig, *, models: list[tuple[str, str]], samples: Path, out: Path, log: Path | None = None
-) -> dict[str, Any]:
+) -> Judged:
     """Write verdicts.parquet: for every comparison and criterion a winner, or the reason why there is none.
 
     It asks only what this judge has not answered yet, in whichever run (failures are asked again): a question is the
@@ -72,14 +74,15 @@ def run(
             store.write(partial, sorted(store.answers))
         answers = [store.answers[question,] for question in questions]
         verdicts = table.verdicts(config.model, comparisons, answers)
-        summary = table.summary(config, models, verdicts, answers)
         after = table.usage(store.answers.values())
-        summary |= table.spent(config, after)
-        run = {"asked": store.asked, "carried_over": kept, "dollars_this_run": table.added(config, before, after)}
+        counts = table.summary(config.model, models, verdicts, answers)
+        summary: Verdicts = {**counts, **table.spent(config, after)}
+        dollars = table.added(config, before, after)
+        run: Effort = {"asked": store.asked, "carried_over": kept}
         tables.write(verdicts, tables.VERDICTS, partial / "verdicts.parquet")
         write_json(partial / "summary.json", summary)
-        note_run(partial, run)
-    return summary | run
+        note_run(partial, {**run, "dollars_this_run": dollars})
+    return {**summary, **run, "dollars_this_run": dollars}
 
 
 def _log_name(config: JudgeConfig) -> str:
@@ -103,7 +106,7 @@ def skip(out: Path) -> None:
         write_text(partial / "README.md", "No judge was named (judge.model is null).\n")
 
 
-def plan(config: JudgeConfig, *, models: list[tuple[str, str]], samples: Path, out: Path) -> dict[str, Any]:
+def plan(config: JudgeConfig, *, models: list[tuple[str, str]], samples: Path, out: Path) -> dict[str, object]:
     """What `run` would ask and about what it would cost, without key, connection or output; what is kept costs nothing.
 
     Token counts are rules of thumb (judge/cost.py); every picture is taken to be as large as the first.

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dedpo.contract.criteria import CRITERIA
+from dedpo.contract.records.evaluation import Judged, Match, Shares
+from dedpo.contract.records.intervals import Bounded
 from dedpo.judge.comparisons import winner
 from dedpo.judge.templates import FIRST
 from dedpo.stats.intervals import Interval, wilson
@@ -14,13 +16,11 @@ from dedpo.stats.intervals import Interval, wilson
 Row = dict[str, Any]
 
 
-def shares(rows: Sequence[Row], models: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-    """One entry a pair of models, in their order: {model_0, model_1, criteria: {criterion: shares}}.
+def shares(rows: Sequence[Row], models: Sequence[tuple[str, str]]) -> list[Match]:
+    """One entry a pair of models, in their order, with Wilson's intervals.
 
-    Shares are model_1's: win, tie and loss, and win_rate (a tie counts half), each {value, low, high} by Wilson (for
-    win_rate conservative: half a win varies less than a coin); n, the verdicts; shown_first, the share of verdicts for
-    the picture shown first among those that are no ties (½: no position bias). One picture a prompt, so verdicts are
-    independent given the models. NaN bounds and values become None.
+    For win_rate they are conservative: half a win varies less than a coin. One picture a prompt, so verdicts are
+    independent given the models.
 
     Args:
         rows: of the verdicts table; rows without a winner are left out.
@@ -42,7 +42,7 @@ def shares(rows: Sequence[Row], models: Sequence[tuple[str, str]]) -> list[dict[
     ]
 
 
-def _criterion(rows: Iterable[Row]) -> dict[str, Any]:
+def _criterion(rows: Iterable[Row]) -> Shares:
     found = list(rows)
     n = len(found)
     counts = Counter(r["winner"] for r in found)
@@ -58,12 +58,13 @@ def _criterion(rows: Iterable[Row]) -> dict[str, Any]:
     }
 
 
-def _interval(interval: Interval) -> dict[str, float | None]:
+def _interval(interval: Interval) -> Bounded:
     # NaN is not JSON.
-    return {name: None if value != value else value for name, value in interval._asdict().items()}
+    value, low, high = (None if number != number else number for number in interval)
+    return {"value": value, "low": low, "high": high}
 
 
-def describe(summary: dict[str, Any]) -> str:
+def describe(summary: Judged) -> str:
     """The summary for a terminal: a line for each pair and criterion, then what it took."""
     lines = []
     for pair in summary["pairs"]:
@@ -81,7 +82,7 @@ def describe(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _line(found: dict[str, Any]) -> str:
+def _line(found: Shares) -> str:
     if not found["n"]:
         return "no verdicts"
     rate = found["win_rate"]

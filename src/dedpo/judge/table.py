@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 
 from dedpo.asking.failures import counted
 from dedpo.contract import tables
 from dedpo.contract.criteria import CRITERIA
+from dedpo.contract.records.evaluation import Counts, Spent
 from dedpo.contract.sections import JudgeConfig
 from dedpo.judge import cost
 from dedpo.judge.answers import Answer
@@ -48,12 +49,10 @@ def verdicts(judge: str, comparisons: Sequence[Comparison], answers: Sequence[An
     return pa.Table.from_pylist(rows, schema=tables.VERDICTS.schema).sort_by(KEY)
 
 
-def summary(
-    config: JudgeConfig, models: Sequence[tuple[str, str]], table: pa.Table, answers: Sequence[Answer]
-) -> dict[str, Any]:
+def summary(judge: str, models: Sequence[tuple[str, str]], table: pa.Table, answers: Sequence[Answer]) -> Counts:
     """What summary.json says of a verdicts table: counts, shares, failures by reason."""
     return {
-        "judge": config.model,
+        "judge": judge,
         "comparisons": len(answers),
         "answered": sum(a.error is None for a in answers),
         "prompts": len(table.column("prompt_id").unique()),
@@ -68,11 +67,13 @@ def usage(answers: Iterable[Answer]) -> Usage:
     return Usage(*(sum(column) for column in zip(*taken, strict=True))) if taken else Usage(0, 0, 0)
 
 
-def spent(config: JudgeConfig, used: Usage) -> dict[str, Any]:
+def spent(config: JudgeConfig, used: Usage) -> Spent:
     """What the verdicts took, in whichever run."""
-    return used._asdict() | {"dollars": cost.dollars(config, used.input_tokens, used.output_tokens)}
+    requests, sent, answered = used
+    dollars = cost.dollars(config, sent, answered)
+    return {"requests": requests, "input_tokens": sent, "output_tokens": answered, "dollars": dollars}
 
 
-def added(config: JudgeConfig, before: Usage, after: Usage) -> float | None:
+def added(config: JudgeConfig, before: Usage, after: Usage) -> float:
     """The dollars of this run alone."""
     return cost.dollars(config, after.input_tokens - before.input_tokens, after.output_tokens - before.output_tokens)

@@ -97,7 +97,7 @@ def finished(out: Path, facts: str) -> dict[str, Any] | None:
     """
     if not (out / MANIFEST).is_file():
         return None
-    found = records.read(out / facts, f"delete {out} to run it again")
+    found = records.read(out / facts, dict[str, Any], f"delete {out} to run it again")
     note(f"{out}: finished by an earlier try, and taken over")
     return found
 

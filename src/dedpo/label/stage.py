@@ -17,6 +17,7 @@ from dedpo.asking.answers import Log, adopt, finished_answers, log_folder, log_n
 from dedpo.asking.failures import Tally
 from dedpo.asking.workers import ask_all
 from dedpo.contract import records, tables
+from dedpo.contract.records.labels import Labelled, Labels
 from dedpo.contract.sections import LabelConfig
 from dedpo.errors import UserError, excerpt
 from dedpo.label.answers import WITHDRAWN, Answer, Store
@@ -58,7 +59,7 @@ class _Question:
 
 def run(
     config: LabelConfig, *, pairs: Path, out: Path, shards: Sequence[str] | None = None, log: Path | None = None
-) -> dict[str, Any]:
+) -> Labelled:
     """Write labels.parquet: a synthetic preference, or the reason why there is none, for every pair.
 
     It asks only what this annotator has not answered yet, in whichever run (failures are asked again): interrupted and
@@ -136,7 +137,7 @@ def shards(pairs: Path, most: int) -> list[list[str]]:
     return [sorted(names) for names in lists]
 
 
-def merge(config: LabelConfig, *, parts: Sequence[Path], pairs: Path, out: Path) -> dict[str, Any]:
+def merge(config: LabelConfig, *, parts: Sequence[Path], pairs: Path, out: Path) -> Labelled:
     """Put the parts that `run` has labelled together: the same labels.parquet, to the byte, as if in one go.
 
     Args:
@@ -155,7 +156,7 @@ def merge(config: LabelConfig, *, parts: Sequence[Path], pairs: Path, out: Path)
         table = pa.concat_tables([_part(part, config) for part in parts]).combine_chunks()
         table = table.sort_by("pair_id")
         _check_complete(table.column("pair_id").to_pylist(), pair_ids)
-        counts = [records.read(part / SUMMARY, "label that part again", {"failures"}) for part in parts]
+        counts = [records.read(part / SUMMARY, Labels, "label that part again") for part in parts]
         failed = sum((Counter(found["failures"]) for found in counts), Counter[str]())
         _check_failures(config, table.column("error").null_count, len(pair_ids), failed)
         orders = zip(*(table.column(f"p_order_{order}").to_pylist() for order in ORDERS), strict=True)
@@ -168,12 +169,12 @@ def merge(config: LabelConfig, *, parts: Sequence[Path], pairs: Path, out: Path)
         return _write(table, failed, sum(read_manifest(part).get("asked", 0) for part in parts), partial)
 
 
-def _write(table: pa.Table, failed: Counter[str], asked: int, folder: Path) -> dict[str, Any]:
+def _write(table: pa.Table, failed: Counter[str], asked: int, folder: Path) -> Labelled:
     facts, run = summary(table, failed), effort(table, asked)
     tables.write(table, tables.LABELS, folder / LABELS)
     write_json(folder / SUMMARY, facts)
     note_run(folder, run)
-    return facts | run
+    return {**facts, **run}
 
 
 def _files(pairs: Path, names: Sequence[str] | None) -> list[Path]:

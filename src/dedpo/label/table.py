@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 import pyarrow as pa
 
 from dedpo.asking.failures import counted
 from dedpo.contract import tables
+from dedpo.contract.records.labels import Effort, Labels
 from dedpo.contract.sections import LabelConfig
 from dedpo.label.answers import Answer
 
@@ -23,7 +23,7 @@ def labels(answers: Mapping[tuple[str, str], Answer], pair_ids: list[str], confi
     return pa.Table.from_pylist([row | names for row in rows], schema=tables.LABELS.schema)
 
 
-def _label(a01: Answer, a10: Answer) -> dict[str, Any]:
+def _label(a01: Answer, a10: Answer) -> dict[str, object]:
     errors = [f"order {a.order}: {a.error}" for a in (a01, a10) if a.error is not None]
     return {
         "pair_id": a01.pair_id,
@@ -45,12 +45,12 @@ def failures(answers: Mapping[tuple[str, str], Answer]) -> Counter[str]:
     return counted(a.error for a in answers.values())
 
 
-def effort(table: pa.Table, asked: int) -> dict[str, int]:
+def effort(table: pa.Table, asked: int) -> Effort:
     """How many of the answers behind a table, two a pair, were asked for now, and kept from earlier runs."""
     return {"asked": asked, "carried_over": len(ORDERS) * table.num_rows - asked}
 
 
-def summary(table: pa.Table, failed: Counter[str]) -> dict[str, Any]:
+def summary(table: pa.Table, failed: Counter[str]) -> Labels:
     """What summary.json holds of a labels table."""
     rows = table.select(["preference", "p_order_01", "p_order_10", "on_answer_mass", "attempts"]).to_pylist()
     answered = [r for r in rows if r["preference"] is not None]

@@ -1,13 +1,15 @@
-"""The annotator's bias, read from bias.json, whose pieces may be missing."""
+"""The annotator's bias, as bias.json has it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
 
+from dedpo.contract.records import bias as record
+from dedpo.contract.records.report import BiasNumbers
 from dedpo.errors import excerpt
-from dedpo.report.labels import written
-from dedpo.report.reading import Json, finite
+from dedpo.report.labels import counted, share
+from dedpo.report.reading import finite
 from dedpo.report.summary import Estimate
 
 WORDS_DRAWN: Final = 8
@@ -49,63 +51,42 @@ class Bias(NamedTuple):
     words: list[tuple[str, Estimate]]
 
 
-def bias(facts: Json) -> Bias | None:
-    """What bias.json says; None if it says nothing that can be shown."""
-    headline = facts.get("headline")
-    if not isinstance(headline, str) or not headline:
+def bias(facts: record.Bias | None) -> Bias | None:
+    """What the page shows of bias.json; None without one."""
+    if facts is None:
         return None
-    agreement, position, picture = (_object(facts.get(k)) for k in ("agreement", "position_bias", "picture"))
-    panels = [panel for found in _objects(picture.get("panels")) if (panel := _panel(found))]
+    agreement, position, picture = facts["agreement"], facts["position_bias"], facts["picture"]
     return Bias(
-        headline=excerpt(headline, 600),
-        agreement=written(agreement),
-        kappa=finite(agreement.get("kappa")),
-        ceiling=written(facts.get("ceiling")),
-        consistency=written(position.get("consistency")),
-        property=excerpt(str(picture["property"]), 40) if panels and picture.get("property") else None,
-        panels=panels if picture.get("property") else [],
-        words=list(_words(facts))[:WORDS_DRAWN],
+        headline=excerpt(facts["headline"], 600),
+        agreement=counted(agreement),
+        kappa=agreement["kappa"] if agreement else None,
+        ceiling=counted(facts["ceiling"]),
+        consistency=share(position["consistency"]) if position else None,
+        property=excerpt(picture["property"], 40) if picture else None,
+        panels=[_panel(panel) for panel in picture["panels"]] if picture else [],
+        words=list(_words(facts["words"]))[:WORDS_DRAWN],
     )
 
 
-def plain(found: Bias | None) -> dict[str, Any]:
-    """For metrics.json: {'agreement': {value, low, high, kappa, n}}, or nothing."""
+def plain(found: Bias | None) -> BiasNumbers:
+    """For metrics.json."""
     if found is None or found.agreement is None:
         return {}
     a = found.agreement
-    numbers = {"value": a.mean, "low": finite(a.low), "high": finite(a.high), "kappa": found.kappa, "n": a.n}
-    return {"agreement": numbers}
+    bounds = finite(a.low), finite(a.high)
+    return {"agreement": {"value": a.mean, "low": bounds[0], "high": bounds[1], "kappa": found.kappa, "n": a.n}}
 
 
-def _panel(found: Json) -> Panel | None:
-    points = []
-    for b in _objects(found.get("bins")):
-        x, human, annotator = finite(b.get("x")), written(b.get("human")), written(b.get("annotator"))
-        if x is not None and human and annotator:
-            points.append(Point(x, human, annotator))
-    return (
-        Panel(excerpt(str(found.get("title") or "all prompts"), 80), int(finite(found.get("n")) or 0), points)
-        if points
-        else None
-    )
+def _panel(found: record.Panel) -> Panel:
+    sides = ((b["x"], share(b["human"]), share(b["annotator"])) for b in found["bins"])
+    points = [Point(x, human, annotator) for x, human, annotator in sides if human and annotator]
+    return Panel(excerpt(found["title"], 80), found["n"], points)
 
 
-def _words(facts: Json) -> Iterator[tuple[str, Estimate]]:
+def _words(found: Sequence[record.Word]) -> Iterator[tuple[str, Estimate]]:
     """Agreement with its interval: the one of the difference from prompts without the word, moved there."""
-    for w in _objects(facts.get("words")):
-        differ, rest = finite(w.get("disagreement")), finite(w.get("disagreement_without"))
-        low, high = finite(w.get("low")), finite(w.get("high"))
-        if differ is not None and rest is not None and low is not None and high is not None:
-            bounds = max(0.0, 1 - rest - high), min(1.0, 1 - rest - low)
-            yield (
-                excerpt(str(w.get("word")), 40),
-                Estimate(1 - differ, *bounds, int(finite(w.get("n_prompts")) or 0), "prompts"),
-            )
-
-
-def _object(value: object) -> Json:
-    return value if isinstance(value, dict) else {}
-
-
-def _objects(value: object) -> list[Json]:
-    return [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []
+    for w in found:
+        if w["low"] is not None and w["high"] is not None:
+            rest = 1 - w["disagreement_without"]
+            bounds = max(0.0, rest - w["high"]), min(1.0, rest - w["low"])
+            yield excerpt(w["word"], 40), Estimate(1 - w["disagreement"], *bounds, w["n_prompts"], "prompts")

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from dedpo.contract.records.data import Imported
+from dedpo.contract.records.evaluation import Verdicts
+from dedpo.contract.records.labels import Labels
 from dedpo.contract.sections import ReportConfig
 from dedpo.errors import UserError
 from dedpo.report import labels, summary, training
@@ -12,10 +15,10 @@ from dedpo.report.answer import Answer, answer
 from dedpo.report.bias import Bias, bias
 from dedpo.report.costs import Cost, costs
 from dedpo.report.judged import Judged, judged
-from dedpo.report.labels import Worth
+from dedpo.report.labels import Draws
 from dedpo.report.methods import REFERENCE, Method, shown
 from dedpo.report.provenance import Provenance, provenance
-from dedpo.report.reading import Json, PictureRow, Sources
+from dedpo.report.reading import PictureRow, Sources
 from dedpo.report.summary import Estimate
 from dedpo.report.training import Line
 
@@ -34,11 +37,11 @@ class Content:
         differences: method → metric → primary minus method.
         wins: method → method → win rate on the chosen metric.
         policies: method → measure → estimate over training seeds.
-        worth: method → training seed → what its labels were worth; n_eff_at: where that is counted, in words.
+        worth: method → training seed → targets.json; n_eff_at: where that is counted, in words.
         curves: measure → lines.
         judged, bias: None if not available; bias_page: where the whole bias report lies.
         costs: a row a stage.
-        data, labels, judging: the summaries of import, labelling and judge; empty if not available.
+        data, labels, judging: the summaries of import, labelling and judge; None if not available.
     """
 
     primary: str
@@ -54,7 +57,7 @@ class Content:
     differences: dict[str, dict[str, Estimate]]
     wins: dict[str, dict[str, Estimate]]
     policies: dict[str, dict[str, Estimate]]
-    worth: dict[str, dict[int, Worth]]
+    worth: dict[str, Draws]
     n_eff_at: str
     warnings: list[str]
     curves: dict[str, list[Line]]
@@ -64,9 +67,9 @@ class Content:
     bias_page: str | None
     costs: list[Cost]
     provenance: Provenance
-    data: Json
-    labels: Json
-    judging: Json
+    data: Imported | None
+    labels: Labels | None
+    judging: Verdicts | None
 
     def best(self, metric: str) -> str | None:
         """The method with the highest mean of a metric."""
@@ -117,7 +120,7 @@ def build(
         judged=judged(primary, config.metric, sources.verdicts, sources.grid),
         bias=bias(sources.bias),
         bias_page=bias_page,
-        costs=costs(origin.durations, {"label": sources.labels, "judge": sources.judged}),
+        costs=costs(origin.durations, sources.labels, sources.judged),
         provenance=origin,
         data=sources.data,
         labels=sources.labels,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
+from dedpo.contract.records.evaluation import Verdicts
+from dedpo.contract.records.labels import Labels
 from dedpo.report.provenance import Duration
-from dedpo.report.reading import Json, finite
+
+_SPENT: Final = ("requests", "input_tokens", "output_tokens", "dollars")
 
 
 class Cost(NamedTuple):
@@ -21,13 +24,14 @@ class Cost(NamedTuple):
     dollars: float | None
 
 
-def costs(durations: Sequence[Duration], counted: Mapping[str, Json]) -> list[Cost]:
-    """One row a stage, in the order of the work.
-
-    Args:
-        counted: stage → its summary.json, of which requests, input_tokens, output_tokens and dollars are taken.
-    """
-    return [Cost(d.stage, d.outputs, d.seconds, *_asked(counted.get(d.stage, {}))) for d in durations]
+def costs(durations: Sequence[Duration], labels: Labels | None, verdicts: Verdicts | None) -> list[Cost]:
+    """One row a stage, in the order of the work."""
+    asked: dict[str, tuple[float | None, ...]] = {}
+    if labels:
+        asked["label"] = labels["requests"], None, None, None
+    if verdicts:
+        asked["judge"] = tuple(verdicts[key] for key in _SPENT)
+    return [Cost(d.stage, d.outputs, d.seconds, *asked.get(d.stage, [None] * 4)) for d in durations]
 
 
 def total(rows: Sequence[Cost]) -> Cost:
@@ -35,12 +39,3 @@ def total(rows: Sequence[Cost]) -> Cost:
     columns = list(zip(*(row[2:] for row in rows), strict=True))
     known = [[v for v in column if v is not None] for column in columns]
     return Cost("all", sum(row.outputs for row in rows), *([sum(v) if v else None for v in known] or [None] * 5))
-
-
-def _asked(found: Json) -> tuple[float | None, float | None, float | None, float | None]:
-    return (
-        finite(found.get("requests")),
-        finite(found.get("input_tokens")),
-        finite(found.get("output_tokens")),
-        finite(found.get("dollars")),
-    )

@@ -90,18 +90,12 @@ def _labels(content: Content) -> str:
     draws = content.worth.get(content.primary)
     if not draws:
         return "not available"
-    rows = [
-        [
-            str(seed),
-            *("–" if v is None else f"{v:,.0f}" for v in (w.n_labelled, w.n)),
-            "–"
-            if w.accuracy is None
-            else f"{percent(w.accuracy.mean)} ({percent(w.accuracy.low)} to {percent(w.accuracy.high)})",
-            "–" if w.power is None else f"{w.power:.2f}",
-            "–" if w.n_eff is None else f"{w.n_eff:,.0f}",
-        ]
-        for seed, w in draws.items()
-    ]
+    rows = []
+    for seed, w in draws.items():
+        value, low, high = (percent(v) for v in (w["accuracy"]["value"], w["accuracy"]["low"], w["accuracy"]["high"]))
+        accuracy = "–" if w["accuracy"]["value"] is None else f"{value} ({low} to {high})"
+        counts = f"{w['n_labelled']:,}", f"{w['n']:,}"
+        rows.append([str(seed), *counts, accuracy, f"{w['power']:.2f}", amount(w["n_eff"])])
     table = _table(["training seed", "labelled", "pairs", "annotator's accuracy", "λ", r"n\_eff"], rows)
     note = rf"n\_eff: so many human labels alone would give a gradient as precise, at {content.n_eff_at}."
     return f"{table}\n\n{note}"

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dedpo.contract import tables
+from dedpo.contract import records, tables
+from dedpo.contract.records.bias import Bias
+from dedpo.contract.records.data import Imported
+from dedpo.contract.records.evaluation import Verdicts
+from dedpo.contract.records.labels import Labels
+from dedpo.contract.records.targets import Targets
+from dedpo.contract.records.training import Training
 from dedpo.errors import UserError
 from dedpo.outputs import freshness
 from dedpo.outputs.manifest import MANIFEST, read_manifest
-from dedpo.outputs.origin import read_json
 from dedpo.report.methods import REFERENCE
 from dedpo.report.summary import Grid, grid
 from dedpo.vision import images
@@ -26,6 +31,7 @@ THUMBNAIL: Final = 256  # pixels
 PICTURE_BUDGET: Final = 4_000_000  # bytes of base64
 
 Json = dict[str, Any]
+T = TypeVar("T")
 Run = tuple[str, int]  # (arm, training seed)
 
 
@@ -62,22 +68,21 @@ class Sources:
     """Everything that was found.
 
     Attributes:
-        policies: the last measurements of each training.
-        logs: its measurements step by step.
-        targets: each arm's targets.json.
-        bias: bias.json; verdicts: rows of the verdicts table; judged: what their asking took. Empty if not available.
+        policies: the last measurements of each training; logs: its measurements step by step.
+        labels, data, bias, judged: None if not available, or if another version wrote it in a way of its own.
+        verdicts: rows of the verdicts table; none if not available.
         manifests: by the output's name; only finished outputs have one.
     """
 
     grid: Grid
-    policies: dict[Run, Json]
+    policies: dict[Run, Training]
     logs: dict[Run, list[Json]]
-    targets: dict[Run, Json]
-    labels: Json
-    data: Json
-    bias: Json
+    targets: dict[Run, Targets]
+    labels: Labels | None
+    data: Imported | None
+    bias: Bias | None
     verdicts: list[Json]
-    judged: Json
+    judged: Verdicts | None
     manifests: dict[str, Json]
 
 
@@ -106,22 +111,29 @@ def read(places: Places) -> Sources:
     for name, folder in _optional_outputs(places, folders):
         if (folder / MANIFEST).is_file():
             manifests[name] = read_manifest(folder)
+    bias = places.bias if "bias" in manifests else None
+    verdicts = places.verdicts if "verdicts" in manifests else None
     return Sources(
         grid=scores,
-        policies={run: found for run in runs if (found := read_json(folders[run] / "metrics.json"))},
+        policies=_each({run: folder / "metrics.json" for run, folder in folders.items()}, Training, "train"),
         logs={run: log for run in runs if (log := read_lines(folders[run] / "metrics.jsonl"))},
-        targets={
-            (arm, seed): found
-            for arm, seed in runs
-            if (found := read_json(places.targets / str(seed) / arm / "targets.json"))
-        },
-        labels=read_json(places.labels / "summary.json"),
-        data=read_json(places.data / "summary.json"),
-        bias=read_json(places.bias / "bias.json") if "bias" in manifests and places.bias else {},
-        verdicts=read_verdicts(places.verdicts) if "verdicts" in manifests and places.verdicts else [],
-        judged=read_json(places.verdicts / "summary.json") if "verdicts" in manifests and places.verdicts else {},
+        targets=_each({(a, s): places.targets / f"{s}/{a}/targets.json" for a, s in runs}, Targets, "targets"),
+        labels=_known(places.labels / "summary.json", Labels, "label"),
+        data=_known(places.data / "summary.json", Imported, "data import"),
+        bias=_known(bias / "bias.json", Bias, "bias") if bias else None,
+        verdicts=read_verdicts(verdicts) if verdicts else [],
+        judged=_known(verdicts / "summary.json", Verdicts, "judge") if verdicts else None,
         manifests=manifests,
     )
+
+
+def _known(path: Path, kind: type[T], command: str) -> T | None:
+    return records.known(path, kind, f"run 'dedpo {command}' again")
+
+
+def _each(paths: Mapping[Run, Path], kind: type[T], command: str) -> dict[Run, T]:
+    found = {run: _known(path, kind, command) for run, path in paths.items()}
+    return {run: record for run, record in found.items() if record is not None}
 
 
 def finished(places: Places, sources: Sources) -> dict[str, Path]:

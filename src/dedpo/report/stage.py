@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from dedpo.contract.records.report import Report, RivalShares, Table
 from dedpo.contract.sections import ReportConfig
 from dedpo.outputs.manifest import output_folder, write_json, write_text
 from dedpo.report import markdown, page, training
@@ -31,7 +31,7 @@ def run(
     bias: Path | None = None,
     verdicts: Path | None = None,
     out: Path,
-) -> dict[str, Any]:
+) -> Report:
     """Write report.html, report.md, metrics.json and training.csv; arms and seeds are those of the scores' models.
 
     Whatever else lies in `out` stays there.
@@ -87,7 +87,7 @@ def _bias_page(bias: Path | None) -> str | None:
     return page.as_posix() if page and page.is_file() else None
 
 
-def _metrics(content: Content) -> dict[str, Any]:
+def _metrics(content: Content) -> Report:
     """Plain numbers for DVC, CI and the promotion gate; what is not finite is null."""
     return {
         "seeds": content.seeds,
@@ -105,8 +105,7 @@ def _metrics(content: Content) -> dict[str, Any]:
     }
 
 
-def _judge(content: Content) -> dict[str, Any]:
-    """Rival → criterion → shares of wins, ties and losses; low and high bound win_rate, where a tie counts half."""
+def _judge(content: Content) -> dict[str, dict[str, RivalShares]]:
     rivals = content.judged.rivals if content.judged else {}
     return {
         rival: {
@@ -125,7 +124,7 @@ def _judge(content: Content) -> dict[str, Any]:
     }
 
 
-def _plain(table: dict[str, dict[str, Estimate]]) -> dict[str, dict[str, dict[str, float | None]]]:
+def _plain(table: dict[str, dict[str, Estimate]]) -> Table:
     return {
         row: {
             column: {"mean": finite(e.mean), "low": finite(e.low), "high": finite(e.high), "n": e.n}

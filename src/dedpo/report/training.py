@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
+from dedpo.contract.records.training import Training
 from dedpo.report.methods import REFERENCE, Method
 from dedpo.report.reading import Json, Run, finite
 from dedpo.report.summary import Estimate
 from dedpo.stats.intervals import student
 
 # Measure → how a table's head or a chart's caption calls it.
-MEASURES: Final = {"drift": "drift", "implicit_accuracy": "implicit accuracy", "held_out_nll": "held-out NLL"}
+MEASURES: Final[dict[Literal["drift", "implicit_accuracy", "held_out_nll"], str]] = {
+    "drift": "drift",
+    "implicit_accuracy": "implicit accuracy",
+    "held_out_nll": "held-out NLL",
+}
 CURVES: Final = {
     "loss": "Loss",
     "mean_abs_logit": "Mean |h| of a batch",
@@ -21,7 +26,7 @@ CURVES: Final = {
     "implicit_accuracy": "Implicit accuracy on held-out pairs",
 }
 CURVE_POINTS: Final = 60
-_NOTES: Final = {
+_NOTES: Final[dict[Literal["skipped_steps", "pairs_enlarged", "pairs_cropped"], str]] = {
     "skipped_steps": "{skipped_steps} of {steps} training steps were not finite and were skipped",
     "pairs_enlarged": "{pairs_enlarged} pairs have an image that was enlarged",
     "pairs_cropped": "{pairs_cropped} pairs have an image of which less than half was trained on",
@@ -36,25 +41,24 @@ class Line(NamedTuple):
     values: list[float]
 
 
-def measures(method: str, policies: Mapping[Run, Json]) -> dict[str, Estimate]:
+def measures(method: str, policies: Mapping[Run, Training]) -> dict[str, Estimate]:
     """Measure → mean over the method's training seeds, with Student's t interval from two seeds up."""
     if method == REFERENCE:
         return {"drift": Estimate(0.0, np.nan, np.nan, 0, "seeds")}
-    found = {}
+    found: dict[str, Estimate] = {}
     for measure in MEASURES:
         runs = [metrics.get(measure) for (arm, _), metrics in policies.items() if arm == method]
-        values = [value for run in runs if (value := finite(run)) is not None]
+        values = [value for value in runs if value is not None]
         if values:
             found[measure] = Estimate(*student(np.array(values)), len(values), "seeds")
     return found
 
 
-def warnings(policies: Mapping[Run, Json]) -> list[str]:
+def warnings(policies: Mapping[Run, Training]) -> list[str]:
     """What went wrong on the way, or was trained on squares that are not the images, a line a training."""
     found = []
     for (arm, seed), metrics in sorted(policies.items()):
-        counts = {key: int(finite(metrics.get(key)) or 0) for key in (*_NOTES, "steps")}
-        told = [note.format(**counts) for key, note in _NOTES.items() if counts[key]]
+        told = [note.format(**metrics) for key, note in _NOTES.items() if metrics[key]]
         if told:
             found.append(f"{arm}, seed {seed}: {'; '.join(told)}")
     return found

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dedpo.contract import tables
+from dedpo.contract.records.evaluation import Sampled, Samples
 from dedpo.contract.sections import SampleConfig
 from dedpo.errors import UserError
 from dedpo.outputs import origin
@@ -28,7 +29,7 @@ BF16 = "sample.precision=bf16; finished models stay"
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-def run(config: SampleConfig, *, models: dict[str, str], out: Path) -> dict[str, Any]:
+def run(config: SampleConfig, *, models: dict[str, str], out: Path) -> Sampled:
     """Write `samples-<model>.parquet` for every model, and summary.json.
 
     Pictures that `out` holds, or that a killed run has left, are kept where they would come out the same: another model
@@ -38,8 +39,7 @@ def run(config: SampleConfig, *, models: dict[str, str], out: Path) -> dict[str,
         models: name → diffusers folder or hub id, such as {'reference': 'models/shapes-sd', 'dedpo-0': …}.
 
     Returns:
-        the summary: models, prompts, seeds, pictures, drawn, carried_over, duplicate_prompts_dropped,
-        prompts_cut_at_token_limit.
+        the content of summary.json; and how much was drawn and carried over.
 
     Raises:
         UserError: no usable prompts, a bad model name, a model that cannot be loaded or gives no finite pictures.
@@ -62,7 +62,7 @@ def run(config: SampleConfig, *, models: dict[str, str], out: Path) -> dict[str,
     ) as partial:
         contents = input_hashes(partial) | origin.hub_commits(on_hub)
         cut, drawn = _sample_models(config, models, contents, prompts, partial, out)
-        summary = {
+        summary: Samples = {
             "models": sorted(models),
             "prompts": len(prompts),
             "seeds": config.seeds,
@@ -71,9 +71,9 @@ def run(config: SampleConfig, *, models: dict[str, str], out: Path) -> dict[str,
             "prompts_cut_at_token_limit": cut,
         }
         write_json(partial / "summary.json", summary)
-        run = {"drawn": drawn, "carried_over": len(models) * len(prompts) * len(config.seeds) - drawn}
-        note_run(partial, run)
-    return summary | run
+        kept = summary["pictures"] - drawn
+        note_run(partial, {"drawn": drawn, "carried_over": kept})
+    return {**summary, "drawn": drawn, "carried_over": kept}
 
 
 def read_prompts(path: Path) -> tuple[list[str], int]:

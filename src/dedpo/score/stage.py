@@ -17,6 +17,7 @@ from PIL import Image
 from dedpo.asking.answers import Store, adopt, log_folder
 from dedpo.asking.workers import run_all
 from dedpo.contract import tables
+from dedpo.contract.records.evaluation import Scored, Scores
 from dedpo.contract.sections import Metric, ScoreConfig
 from dedpo.errors import UserError, excerpt
 from dedpo.outputs import freshness, origin
@@ -39,7 +40,7 @@ Rows = list[dict[str, Any]]
 
 def run(
     config: ScoreConfig, *, samples: Path, out: Path, max_pixels: int = 40_000_000, log: Path | None = None
-) -> dict[str, Any]:
+) -> Scored:
     """Write scores.parquet, sorted by its key: one row for each sample and asked metric.
 
     A picture that was scored for its prompt by the same weights, in whichever run, keeps its value: killed and started
@@ -86,17 +87,16 @@ def run(
             scores = _table(stores, pictures)
             for store in stores.values():
                 store.write(partial, sorted(store.answers))
-        summary = {
+        summary: Scores = {
             "samples": len(pictures),
             "means": _means(scores),
             # What decided each metric's values: hashes and commits of weights, versions.
             "measured_by": {metric: plan.identity(config, metric, weights) for metric in config.metrics},
         }
-        run = {"measured": total - kept, "carried_over": kept}
         tables.write(scores, tables.SCORES, partial / "scores.parquet")
         write_json(partial / "summary.json", summary)
-        note_run(partial, run)
-    return summary | run
+        note_run(partial, {"measured": total - kept, "carried_over": kept})
+    return {**summary, "measured": total - kept, "carried_over": kept}
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
+from dedpo.contract.records.targets import ArmFacts
 from dedpo.contract.sections import TargetsConfig
 from dedpo.targets import arms
 from dedpo.targets.arms import Table
@@ -25,7 +26,7 @@ _SLACK: Final = 1e-9
 
 
 def warnings(
-    facts: dict[str, Any], kept: TrainingPairs, estimates: Estimates, coefficients: Table, config: TargetsConfig
+    facts: ArmFacts, kept: TrainingPairs, estimates: Estimates, coefficients: Table, config: TargetsConfig
 ) -> list[str]:
     """Those that hold for one arm, from its `facts`, its pairs and its table."""
     arm, found = facts["arm"], list(_overlap(facts))
@@ -40,7 +41,7 @@ def warnings(
     return found
 
 
-def _overlap(facts: dict[str, Any]) -> Iterator[str]:
+def _overlap(facts: ArmFacts) -> Iterator[str]:
     needs_rates = facts["arm"] in arms.DEBIASED | arms.LABELLED_ONLY | {"dpo_synthetic_split"}
     if needs_rates and facts["ess"] < facts["n_labelled"] / 2:
         yield (
@@ -59,28 +60,28 @@ def _constant(kept: TrainingPairs) -> Iterator[str]:
             )
 
 
-def _few(facts: dict[str, Any]) -> Iterator[str]:
+def _few(facts: ArmFacts) -> Iterator[str]:
     if facts["n_labelled"] < FEW_LABELS:
         yield (
             f"only {facts['n_labelled']} human labels: λ and the accuracy are rough guesses; label {FEW_LABELS} or more"
         )
 
 
-def _accuracy(facts: dict[str, Any]) -> Iterator[str]:
+def _accuracy(facts: ArmFacts) -> Iterator[str]:
     """The 75 % rule, which is about λ = 1."""
     accuracy = facts["accuracy"]
     if facts["arm"] != "dedpo":
         return
     if accuracy["value"] is None:
         yield "on no labelled pair do human and annotator both choose: the accuracy is unknown; use dedpo_tuned"
-    elif accuracy["low"] <= USEFUL_ACCURACY:
+    elif accuracy["low"] is not None and accuracy["low"] <= USEFUL_ACCURACY:
         yield (
             f"the annotator's accuracy, {accuracy['value']:.0%} ({accuracy['low']:.0%} to {accuracy['high']:.0%}), is "
             f"not clearly above {USEFUL_ACCURACY:.0%}: at λ = 1 it may add more noise than it removes; use dedpo_tuned"
         )
 
 
-def _no_gain(facts: dict[str, Any]) -> Iterator[str]:
+def _no_gain(facts: ArmFacts) -> Iterator[str]:
     # Both are rounded to a tenth.
     if facts["n_eff"] is not None and facts["n_eff"] < facts["ess"] - 0.1:
         place = "at the reference" if facts["regime"] == "reference" else "at the probe's residuals"
@@ -91,7 +92,7 @@ def _no_gain(facts: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def _probe(facts: dict[str, Any], estimates: Estimates, config: TargetsConfig) -> Iterator[str]:
+def _probe(facts: ArmFacts, estimates: Estimates, config: TargetsConfig) -> Iterator[str]:
     if config.regime == "probe" and estimates.no_probe:
         yield (
             "λ̂ and n_eff are those at the reference, right for the first steps of training and too hopeful for the "
@@ -105,9 +106,9 @@ def _probe(facts: dict[str, Any], estimates: Estimates, config: TargetsConfig) -
         )
 
 
-def _flip_rate(facts: dict[str, Any]) -> Iterator[str]:
+def _flip_rate(facts: ArmFacts) -> Iterator[str]:
     rate = facts["flip_rate"]
-    if facts["arm"] == "rdpo" and rate >= LARGE_FLIP_RATE:
+    if facts["arm"] == "rdpo" and rate is not None and rate >= LARGE_FLIP_RATE:
         capped = f" (capped at {LARGEST_FLIP_RATE})" if rate == LARGEST_FLIP_RATE else ""
         yield (
             f"flip rate {rate:.2f}{capped}: rdpo divides by 1 − 2ε = {1 - 2 * rate:.2f}, and magnifies every wrong "

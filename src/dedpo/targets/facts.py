@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
+from dedpo.contract.records.targets import ArmFacts, Bounds, Worth
 from dedpo.contract.sections import TargetsConfig
 from dedpo.errors import UserError
 from dedpo.stats.overlap import kish
@@ -19,7 +20,7 @@ LARGEST_FLIP_RATE: Final = 0.45
 _OBJECTIVES: Final = {"dedpo_ipo": "ipo", **{arm: arm for arm in ("sft", *arms.SELF_TRAINING)}}
 
 
-def facts(arm: str, kept: TrainingPairs, estimates: Estimates, config: TargetsConfig, set_aside: int) -> dict[str, Any]:
+def facts(arm: str, kept: TrainingPairs, estimates: Estimates, config: TargetsConfig, set_aside: int) -> ArmFacts:
     """Everything in targets.json but its explanation and warnings; None is what cannot be known.
 
     Args:
@@ -53,19 +54,20 @@ def facts(arm: str, kept: TrainingPairs, estimates: Estimates, config: TargetsCo
             "high": _finite(accuracy.interval.high),
             "n": accuracy.n,
         },
-        "probe": probe and {"loss": probe.loss, "ridge": probe.ridge, "n_features": estimates.n_features},
+        "probe": None
+        if probe is None
+        else {"loss": probe.loss, "ridge": probe.ridge, "n_features": estimates.n_features},
     }
 
 
-def _worth(arm: str, n: int, ess: float, estimates: Estimates, config: TargetsConfig) -> dict[str, Any]:
+def _worth(arm: str, n: int, ess: float, estimates: Estimates, config: TargetsConfig) -> Worth:
     """λ, and effective human labels in the regime and in both."""
     # None for the imputing arms: their error is bias, which no number of labels measures.
     known = {"dpo_all_human": n}.get(arm, ess if arm in arms.LABELLED_ONLY else None)
     if arm not in arms.DEBIASED:
         labels = None if known is None else round(float(known), 1)
-        nothing = {"low": None, "high": None}
-        same = {"n_eff": labels, "n_eff_reference": labels, "n_eff_probe": labels}
-        return {"power": 0.0, **same, "n_eff_interval": nothing}
+        nothing: Bounds = {"low": None, "high": None}
+        return Worth(power=0.0, n_eff=labels, n_eff_reference=labels, n_eff_probe=labels, n_eff_interval=nothing)
     power = _power(arm, estimates, config)
     m = estimates.at(config.regime)
     interval = effective_labels_interval(m, ess, n, power)

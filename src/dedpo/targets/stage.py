@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from dedpo.contract import tables
+from dedpo.contract.records.targets import Targets
 from dedpo.contract.sections import TargetsConfig
 from dedpo.errors import UserError
 from dedpo.outputs.manifest import output_folder, write_json
@@ -30,7 +30,7 @@ def run(
     labels: Path | None,
     features: Path | None,
     out: Path,
-) -> dict[str, Any]:
+) -> dict[str, Targets]:
     """Write `out`/<arm>/targets.parquet and targets.json for each arm; no image is read.
 
     Pairs that lack what an arm needs (an annotator's answer, a human rating for dpo_all_human) are set aside and
@@ -61,19 +61,17 @@ def run(
         return {arm: _write_arm(arm, opinions, estimates, config, partial / arm) for arm in arms}
 
 
-def describe(facts: dict[str, Any]) -> str:
+def describe(facts: Targets) -> str:
     """One arm's targets.json: a line, or a paragraph on a tuned arm, and a line a warning."""
     return "\n".join([facts["explanation"], *(f"  warning: {w}" for w in facts["warnings"])])
 
 
-def overview(found: dict[str, Any]) -> str:
+def overview(found: dict[str, Targets]) -> str:
     """What `run` returned, for people: a table of the arms, a paragraph on the tuned one, the warnings."""
     return words.overview(found)
 
 
-def _write_arm(
-    arm: str, opinions: TrainingPairs, estimates: Estimates, config: TargetsConfig, folder: Path
-) -> dict[str, Any]:
+def _write_arm(arm: str, opinions: TrainingPairs, estimates: Estimates, config: TargetsConfig, folder: Path) -> Targets:
     usable = _usable(arm, opinions, estimates)
     kept = opinions.where(usable)
     if not kept.is_labelled.any():
@@ -91,8 +89,8 @@ def _write_arm(
         # At an even rate the count that was drawn is less noisy than the chance, and right after pairs were set aside.
         propensity=None if np.ptp(kept.propensity) == 0 else kept.propensity,
     )
-    facts["explanation"] = words.explanation(facts)
-    facts["warnings"] = caveats.warnings(facts, kept, estimates, coefficients, config)
+    told = caveats.warnings(facts, kept, estimates, coefficients, config)
+    record: Targets = {**facts, "explanation": words.explanation(facts), "warnings": told}
     columns = {
         "pair_id": pa.array(kept.pair_ids.tolist(), pa.string()),
         "a": coefficients.a,
@@ -100,8 +98,8 @@ def _write_arm(
         "is_labelled": kept.is_labelled,
     }
     tables.write(pa.table(columns), tables.TARGETS, folder / "targets.parquet")
-    write_json(folder / "targets.json", facts)
-    return facts
+    write_json(folder / "targets.json", record)
+    return record
 
 
 def _usable(arm: str, opinions: TrainingPairs, estimates: Estimates) -> NDArray[np.bool_]:

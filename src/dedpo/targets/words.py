@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from dedpo.contract.records.targets import ArmFacts, Targets
 from dedpo.targets import arms
 
 _COLUMNS = ("arm", "labelled", "pairs", "λ", "n_eff", "95 % interval")
 
 
-def explanation(facts: dict[str, Any]) -> str:
+def explanation(facts: ArmFacts) -> str:
     """A paragraph on a tuned arm: what was chosen and why; a line on any other."""
     if facts["arm"] not in arms.TUNED:
         return _line(facts)
@@ -20,7 +20,7 @@ def explanation(facts: dict[str, Any]) -> str:
     return " ".join(part for part in parts if part)
 
 
-def overview(found: Mapping[str, dict[str, Any]]) -> str:
+def overview(found: Mapping[str, Targets]) -> str:
     """Every arm in a table, the tuned arm in a paragraph, and each warning with the arms that it is of."""
     blocks = [_table(list(found.values()))]
     blocks += [facts["explanation"] for facts in found.values() if facts["arm"] in arms.TUNED][:1]
@@ -33,7 +33,7 @@ def overview(found: Mapping[str, dict[str, Any]]) -> str:
     return "\n\n".join(blocks)
 
 
-def _line(facts: dict[str, Any]) -> str:
+def _line(facts: ArmFacts) -> str:
     line = _counts(facts).removesuffix(".")
     if facts["arm"] in arms.DEBIASED:
         line += f"; λ = {facts['power']:.2f}"
@@ -44,7 +44,7 @@ def _line(facts: dict[str, Any]) -> str:
     return line
 
 
-def _counts(facts: dict[str, Any]) -> str:
+def _counts(facts: ArmFacts) -> str:
     text = f"{facts['arm']}: {facts['n_labelled']:,} human-labelled of {facts['n']:,} pairs"
     if facts["set_aside"]:
         text += f", {facts['set_aside']:,} set aside"
@@ -54,7 +54,7 @@ def _counts(facts: dict[str, Any]) -> str:
     return f"{text}."
 
 
-def _accuracy(facts: dict[str, Any]) -> str:
+def _accuracy(facts: ArmFacts) -> str:
     accuracy, calibration = facts["accuracy"], facts["calibration"]
     shares = ", ".join(f"{name} {share:.0%}" for name, share in facts["annotators"].items())
     several = len(facts["annotators"]) > 1
@@ -68,11 +68,11 @@ def _accuracy(facts: dict[str, Any]) -> str:
     )
 
 
-def _power(facts: dict[str, Any]) -> list[str]:
+def _power(facts: ArmFacts) -> list[str]:
     """What λ means, its estimates, and which is used."""
     meaning = "λ says how much the annotator counts, from 0, the human labels alone, to 1, DeDPO."
     estimates = f"The estimate that makes the gradient least noisy is {facts['power_reference']:.2f} at the reference"
-    if facts["power_probe"] is not None:
+    if facts["power_probe"] is not None and facts["probe"] is not None:
         estimates += (
             f", where training begins, and {facts['power_probe']:.2f} at the residuals of a probe of "
             f"{facts['probe']['n_features']} features (cross-entropy {facts['probe']['loss']:.3f} nats, a coin's is "
@@ -83,7 +83,7 @@ def _power(facts: dict[str, Any]) -> list[str]:
     return [meaning, f"{estimates}.", f"Chosen: λ = {facts['power']:.2f}, {source}."]
 
 
-def _worth(facts: dict[str, Any]) -> str:
+def _worth(facts: ArmFacts) -> str:
     if facts["n_eff"] is None:
         return "What the labels are worth cannot be said: the human labels leave no residual."
     text = (
@@ -94,12 +94,12 @@ def _worth(facts: dict[str, Any]) -> str:
     return f"{text}."
 
 
-def _interval(facts: dict[str, Any]) -> str:
+def _interval(facts: ArmFacts) -> str:
     low, high = facts["n_eff_interval"]["low"], facts["n_eff_interval"]["high"]
     return "" if low is None or high is None else f" ({low:,.0f} to {high:,.0f})"
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
+def _table(rows: list[Targets]) -> str:
     cells = [_COLUMNS, *(_cells(facts) for facts in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(_COLUMNS))]
     return "\n".join(
@@ -108,7 +108,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
     )
 
 
-def _cells(facts: dict[str, Any]) -> tuple[str, ...]:
+def _cells(facts: ArmFacts) -> tuple[str, ...]:
     return (
         facts["arm"],
         f"{facts['n_labelled']:,}",

@@ -8,6 +8,9 @@ from typing import Any, Final
 import yaml
 
 from dedpo.contract import model_names
+from dedpo.contract.records.intervals import Counted
+from dedpo.contract.records.targets import Bounds, Targets
+from dedpo.contract.records.training import Training
 
 # Measured → in words; others keep their names.
 WORDS: Final = {
@@ -36,8 +39,8 @@ _IMPUTING: Final = ("dpo_synthetic", "dpo_synthetic_split", "cdpo", "rdpo")
 def model_card(
     *,
     settings: Mapping[str, Any],
-    targets: Mapping[str, Any],
-    metrics: Mapping[str, Any],
+    targets: Targets,
+    metrics: Training,
     inputs: Mapping[str, str],
     bases: Sequence[str],
     stopped: str | None = None,
@@ -56,13 +59,14 @@ def model_card(
         stopped: why training ended before its last step, if it did.
         warnings: what the training warned of, a line each.
     """
+    found: Mapping[str, object] = metrics
     parts = [
         _front_matter(settings, is_on_hub="base" not in inputs),
         f"# {targets['arm']}, seed {settings['seed']}\n\n{_summary(settings, targets)}",
         f"## Load\n\n```python\n{_example(settings, metrics, bases)}\n```",
         f"## Data\n\n{_table('', _data(targets))}",
         f"## Measured\n\n{stopped[0].upper() + stopped[1:] + '.' if stopped else 'Trained to its last step.'}\n\n"
-        f"{_table('', {WORDS.get(k, k): _shown(metrics[k]) for k in [*WORDS, *sorted(metrics)] if k in metrics})}",
+        f"{_table('', {WORDS.get(k, k): _shown(found[k]) for k in [*WORDS, *sorted(found)] if k in found})}",
         f"## Limits\n\n{_limits(settings, targets, warnings)}",
         f"## Settings\n\n```yaml\n{yaml.safe_dump(dict(settings), allow_unicode=True, sort_keys=True).strip()}\n```",
         f"## Inputs\n\n{_table('SHA-256', {f'`{k}`': f'`{v}`' for k, v in sorted(inputs.items())})}",
@@ -83,20 +87,20 @@ def _front_matter(settings: Mapping[str, Any], *, is_on_hub: bool) -> str:
     return f"---\n{yaml.safe_dump(fields | {'tags': tags}, sort_keys=False).strip()}\n---"
 
 
-def _summary(settings: Mapping[str, Any], targets: Mapping[str, Any]) -> str:
+def _summary(settings: Mapping[str, Any], targets: Targets) -> str:
     what = "Low-rank adapters for" if settings["lora"] is not None else "Tuned from"
     text = (
         f"{what} `{settings['base']}`, trained by dedpo on the arm `{targets['arm']}`: "
         f"{targets['n_labelled']} human-labelled of {targets['n']} preference pairs"
     )
-    if targets.get("power"):
+    if targets["power"]:
         text += f", the annotator's answers at power λ = {targets['power']:.3g}"
-    if targets.get("n_eff") is not None:
+    if targets["n_eff"] is not None:
         text += f", worth {targets['n_eff']:.0f} effective human labels"
     return text + "."
 
 
-def _example(settings: Mapping[str, Any], metrics: Mapping[str, Any], bases: Sequence[str]) -> str:
+def _example(settings: Mapping[str, Any], metrics: Training, bases: Sequence[str]) -> str:
     this, load = "path/to/this/folder", "from diffusers import DiffusionPipeline\n\n"
     if settings["lora"] is None:
         load += f'pipeline = DiffusionPipeline.from_pretrained("{this}")\n'
@@ -112,29 +116,29 @@ def _example(settings: Mapping[str, Any], metrics: Mapping[str, Any], bases: Seq
     return f'{load}image = pipeline("a red fox in the snow", height={side}, width={side}).images[0]'
 
 
-def _data(targets: Mapping[str, Any]) -> dict[str, str]:
-    accuracy, interval = targets.get("accuracy") or {}, targets.get("n_eff_interval") or {}
+def _data(targets: Targets) -> dict[str, str]:
+    accuracy = targets["accuracy"]
     rows = {
         "preference pairs": _shown(targets["n"]),
         "of them human-labelled": _shown(targets["n_labelled"]),
-        "set aside, lacking what the arm needs": _shown(targets.get("set_aside", 0)),
-        "annotator": str(targets.get("annotator")),
-        "power λ": _shown(targets.get("power")),
-        "effective human labels n_eff": _shown(targets.get("n_eff")) + _range(interval, ""),
+        "set aside, lacking what the arm needs": _shown(targets["set_aside"]),
+        "annotator": targets["annotator"],
+        "power λ": _shown(targets["power"]),
+        "effective human labels n_eff": _shown(targets["n_eff"]) + _range(targets["n_eff_interval"], ""),
     }
-    if accuracy.get("value") is not None:
+    if accuracy["value"] is not None:
         rows["the annotator's accuracy on labelled pairs"] = f"{accuracy['value']:.1%}" + _range(accuracy, "%")
     return rows
 
 
-def _range(interval: Mapping[str, Any], unit: str) -> str:
-    low, high = interval.get("low"), interval.get("high")
+def _range(interval: Bounds | Counted, unit: str) -> str:
+    low, high = interval["low"], interval["high"]
     if low is None or high is None:
         return ""
     return f" ({low:.1%} to {high:.1%})" if unit == "%" else f" ({low:g} to {high:g})"
 
 
-def _limits(settings: Mapping[str, Any], targets: Mapping[str, Any], warnings: Sequence[str]) -> str:
+def _limits(settings: Mapping[str, Any], targets: Targets, warnings: Sequence[str]) -> str:
     lines = [
         "It prefers what the raters and the annotator of these pairs preferred, and nobody else was asked.",
         "It keeps the base model's knowledge, gaps and licence, and has no filter that the base model lacks.",
@@ -144,7 +148,7 @@ def _limits(settings: Mapping[str, Any], targets: Mapping[str, Any], warnings: S
         lines.append("This arm takes the annotator's answers as they are: the annotator's bias is in the policy.")
     if targets["arm"] in _DEBIASED and settings["guard"] is None and targets["objective"] != "ipo":
         lines.append("Its loss has no lower bound and no guard was set: see the mean |h| before trusting it.")
-    return "\n".join(f"- {line}" for line in [*lines, *targets.get("warnings", ()), *warnings])
+    return "\n".join(f"- {line}" for line in [*lines, *targets["warnings"], *warnings])
 
 
 def _shown(value: object) -> str:

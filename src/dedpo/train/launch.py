@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 from dedpo import redact
 from dedpo.errors import UserError
 from dedpo.outputs.manifest import write_text
 
 Job = TypeVar("Job")
+Found = TypeVar("Found")
 # What the shell says of a process that SIGTERM ended, and so do we after an orderly stop.
 TERMINATED = 128 + signal.SIGTERM
 # A rank finishes its step and writes its checkpoint before it ends; whoever is still there after that is stuck.
@@ -58,7 +59,7 @@ def ranks(device: str, processes: int | None) -> int:
     return processes or gpus or 1
 
 
-def start(count: int, work: Callable[[Job], dict[str, Any]], job: Job) -> dict[str, Any]:
+def start(count: int, work: Callable[[Job], Found], job: Job) -> Found:
     """Run `work(job)` in `count` new processes that know each other; return what rank 0 returned.
 
     Args:
@@ -97,10 +98,10 @@ def start(count: int, work: Callable[[Job], dict[str, Any]], job: Job) -> dict[s
             raise SystemExit(128 + stop.sigval) from None
         except ChildFailedError as error:
             _explain(error, Path(notes))
-    return dict(results[0])
+    return cast(Found, results[0])
 
 
-def _rank(work: Callable[[Job], dict[str, Any]], job: Job, notes: str, level: int) -> dict[str, Any]:
+def _rank(work: Callable[[Job], Found], job: Job, notes: str, level: int) -> Found:
     """What each new process does; a failure's message goes into `notes`, for the parent to raise."""
     logging.basicConfig(level=level, format="%(name)s: %(message)s")
     rank = os.environ["RANK"]

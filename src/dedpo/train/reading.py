@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from dedpo.contract import records, tables
+from dedpo.contract.records.targets import Targets
 from dedpo.errors import UserError
 
 # Whose zero rows are filled in while training.
@@ -43,13 +43,13 @@ class HeldOut:
     human: NDArray[np.float64]
 
 
-def read_targets(folder: Path) -> dict[str, Any]:
-    """The facts of targets.json.
+def read_targets(folder: Path) -> Targets:
+    """One arm's targets.json.
 
     Raises:
         UserError: there is none, or it is broken.
     """
-    return records.read(folder / "targets.json", "run 'dedpo targets' again", {"objective"})
+    return records.read(folder / "targets.json", Targets, "run 'dedpo targets' again")
 
 
 def training_set(targets: Path, row: Collection[str], set_aside: Mapping[str, str]) -> TrainingSet:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from dedpo.contract.records.training import Training
 from dedpo.errors import UserError
 from dedpo.outputs.manifest import input_hashes, write_json, write_text
 from dedpo.train.card import model_card
@@ -44,7 +45,7 @@ def notes(cache: Cache, pipeline: Any) -> list[str]:
 
 def write(
     settings: Mapping[str, Any], targets: Path, trainer: Trainer, outcome: Outcome, notes: Sequence[str], partial: Path
-) -> dict[str, Any]:
+) -> Training:
     """Write metrics.json and the model card; return the metrics.
 
     Args:
@@ -53,12 +54,10 @@ def write(
         notes: from `notes`.
     """
     data, cache = trainer.data, trainer.cache
-    metrics = {
-        **{k: v for k, v in outcome.measured.items() if k != "step"},
+    counts: Training = {
         "steps": outcome.steps,
         "skipped_steps": trainer.skipped_steps,
         "resolution": cache.resolution,
-        "best_step": outcome.best_step,
         "pairs": len(data.pair_ids),
         "held_out_pairs": len(trainer.held_out.pair_ids),
         "pairs_set_aside": len(cache.set_aside),
@@ -67,7 +66,10 @@ def write(
         "prompts_cut_at_token_limit": cache.cut,
         "targets_outside_unit_interval": outside_unit_interval(data.a, data.b),
     }
-    metrics = {name: value for name, value in metrics.items() if value is not None}
+    if outcome.best_step is not None:
+        counts["best_step"] = outcome.best_step
+    measured = {name: value for name, value in outcome.measured.items() if name != "step" and value is not None}
+    metrics = cast(Training, measured | counts)
     card = model_card(
         settings=settings,
         targets=read_targets(targets),

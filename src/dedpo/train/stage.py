@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from dedpo.contract.records.training import Trained
 from dedpo.contract.sections import TrainConfig
 from dedpo.errors import UserError
 from dedpo.outputs import origin
@@ -81,7 +82,7 @@ def run(
     cache: Path,
     seed: int,
     max_pixels: int = 40_000_000,
-) -> dict[str, Any]:
+) -> Trained | None:
     """Minimise the targets' loss from the base model and write the policy: a diffusers folder, or LoRA weights.
 
     Starts a process a rank if there is to be more than one, unless it is itself one of torchrun's. Killed and started
@@ -96,7 +97,7 @@ def run(
         max_pixels: pairs with a larger image are set aside.
 
     Returns:
-        what metrics.json holds, and the peak of memory; nothing on torchrun's ranks after the first.
+        what metrics.json holds, and the peak of memory; None on torchrun's ranks after the first.
 
     Raises:
         UserError: an input is missing or does not fit the others, memory ran out, or training diverged.
@@ -112,7 +113,7 @@ def run(
     return _work(job) if ranks == 1 or launch.is_rank() else launch.start(ranks, _work, job)
 
 
-def _work(job: _Job) -> dict[str, Any]:
+def _work(job: _Job) -> Trained | None:
     """What each rank does."""
     # Heavy imports wait until a training really starts.
     from dedpo.train import diagnostics, policy, reading, results, session
@@ -136,7 +137,7 @@ def _work(job: _Job) -> dict[str, Any]:
         held_out = reading.held_out(job.ratings, job.splits, cache.row)
         trainer = Trainer(job.config, pipeline, cache, data, held_out, job.seed, accelerator)
         outcome = session.train(trainer, partial, job.name, job.settings, validation)
-        metrics: dict[str, Any] = {}
+        metrics = None
         with trainer.averaged():
             weights = trainer.networks.weights()
             if accelerator.is_main_process:
@@ -145,7 +146,7 @@ def _work(job: _Job) -> dict[str, Any]:
                 metrics = results.write(job.settings, job.targets, trainer, outcome, notes, partial)
         accelerator.wait_for_everyone()
     accelerator.end_training()
-    return metrics | (diagnostics.memory() if metrics else {})
+    return metrics and cast("Trained", metrics | diagnostics.memory())
 
 
 def _join(config: TrainConfig) -> Accelerator:

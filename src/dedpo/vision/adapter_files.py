@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from dedpo.contract import model_names, records
+from dedpo.contract.records.training import Base
 from dedpo.errors import UserError
 from dedpo.outputs import hashes, origin
 from dedpo.outputs.manifest import write_json
@@ -17,47 +18,28 @@ WEIGHTS: Final = "pytorch_lora_weights.safetensors"
 ADAPTERS: Final = "adapters"
 
 
-class Base(NamedTuple):
-    """What base.json says.
+def candidates(base: Base, folder: Path, place: str) -> Iterator[str]:
+    """Where to look for the base, the likeliest first; at least one.
 
-    Attributes:
-        base: as train.base named it.
-        place: where it lay, as seen from the adapters' folder; None for a model of the hub.
-        commit: of the hub's copy, if it is known.
-        variant, vae: as in the section 'train'.
-        resolution: side of the squares in pixels that the adapters were trained at.
-        sha256: part of the model → hash of its settings and weights.
+    Raises:
+        UserError: it is at none of its places.
     """
+    beside = os.path.normpath(folder / base["place"]) if base["place"] else None
+    found = list(dict.fromkeys(name for name in (beside, base["base"]) if name and Path(name).is_dir()))
+    if base["place"] is None and not found:
+        name = model_names.model(base["base"]).name
+        found = [f"{name}@{base['commit']}" if base["commit"] else base["base"]]
+    if not found:
+        raise UserError(
+            f"{place}: {folder}: its base: {base['base']}: no such folder, nor is {beside}; put the base there, or "
+            f"name its place in {folder / BASE}"
+        )
+    yield from found
 
-    base: str
-    place: str | None
-    commit: str | None
-    variant: str | None
-    vae: str | None
-    resolution: int | None
-    sha256: Mapping[str, str]
 
-    def candidates(self, folder: Path, place: str) -> Iterator[str]:
-        """Where to look for the base, the likeliest first; at least one.
-
-        Raises:
-            UserError: it is at none of its places.
-        """
-        beside = os.path.normpath(folder / self.place) if self.place else None
-        found = list(dict.fromkeys(name for name in (beside, self.base) if name and Path(name).is_dir()))
-        if self.place is None and not found:
-            name = model_names.model(self.base).name
-            found = [f"{name}@{self.commit}" if self.commit else self.base]
-        if not found:
-            raise UserError(
-                f"{place}: {folder}: its base: {self.base}: no such folder, nor is {beside}; put the base there, or "
-                f"name its place in {folder / BASE}"
-            )
-        yield from found
-
-    def differing(self, found: Mapping[str, str], without: Collection[str] = ()) -> list[str]:
-        """The parts in which another model than this base was found."""
-        return [part for part, sha in self.sha256.items() if part not in without and found.get(part) != sha]
+def differing(base: Base, found: Mapping[str, str], without: Collection[str] = ()) -> list[str]:
+    """The parts in which another model than this base was found."""
+    return [part for part, sha in base["sha256"].items() if part not in without and found.get(part) != sha]
 
 
 def write(
@@ -66,18 +48,16 @@ def write(
     """Write base.json into the folder of adapters; `folder` may be renamed, not moved elsewhere, afterwards."""
     is_here = Path(base).is_dir()
     commits = {} if is_here else origin.hub_commits({"base": base})
-    write_json(
-        folder / BASE,
-        {
-            "base": base,
-            "place": os.path.relpath(base, folder) if is_here else None,
-            "commit": commits.get("base", {}).get("commit"),
-            "variant": variant,
-            "vae": vae,
-            "resolution": resolution,
-            "sha256": dict(sha256),
-        },
-    )
+    record: Base = {
+        "base": base,
+        "place": os.path.relpath(base, folder) if is_here else None,
+        "commit": commits.get("base", {}).get("commit"),
+        "variant": variant,
+        "vae": vae,
+        "resolution": resolution,
+        "sha256": dict(sha256),
+    }
+    write_json(folder / BASE, record)
 
 
 def read(folder: Path, place: str) -> Base:
@@ -86,10 +66,7 @@ def read(folder: Path, place: str) -> Base:
     Raises:
         UserError: it cannot be read, or is not what `write` wrote.
     """
-    found = records.read(
-        folder / BASE, f"it says which base the adapters of {place} belong to; train again", Base._fields
-    )
-    return Base(**{name: found[name] for name in Base._fields})
+    return records.read(folder / BASE, Base, f"it says which base the adapters of {place} belong to; train again")
 
 
 def bases(model: str) -> list[str]:
@@ -97,19 +74,19 @@ def bases(model: str) -> list[str]:
     found = [model]
     while (Path(found[-1]) / BASE).is_file():
         below = read(Path(found[-1]), "model")
-        found.append(next(below.candidates(Path(found[-1]), "model")))
+        found.append(next(candidates(below, Path(found[-1]), "model")))
     return found
 
 
 def identity(folder: Path) -> dict[str, str]:
     """Part → hash of the base with these adapters on it; adapters on adapters are hashed together."""
-    base, adapters = read(folder, "model").sha256, hashes.sha256(folder / WEIGHTS)
+    base, adapters = read(folder, "model")["sha256"], hashes.sha256(folder / WEIGHTS)
     return {**base, ADAPTERS: hashes.digest({"below": base.get(ADAPTERS, ""), "adapters": adapters})}
 
 
-def other_base(folder: Path, place: str, base: Base, differing: Collection[str]) -> UserError:
+def other_base(folder: Path, place: str, base: Base, parts: Collection[str]) -> UserError:
     """The refusal of a base that is another model than the adapters were trained on."""
     return UserError(
-        f"{place}: {folder}: at {base.base} lies another model than the one that its adapters were trained on "
-        f"({', '.join(differing)} differ); put that one back, or name its place in {folder / BASE}"
+        f"{place}: {folder}: at {base['base']} lies another model than the one that its adapters were trained on "
+        f"({', '.join(parts)} differ); put that one back, or name its place in {folder / BASE}"
     )

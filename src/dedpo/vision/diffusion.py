@@ -95,10 +95,10 @@ def _variant(model: str, place: str, wanted: str | None) -> str | None:
 
 def _load_adapters(folder: Path, place: str, vae: str | None) -> Any:
     base = adapter_files.read(folder, place)
-    for name in base.candidates(folder, place):
-        pipeline = load(name, f"{place}: {folder}: its base", variant=base.variant, vae=vae or base.vae)
+    for name in adapter_files.candidates(base, folder, place):
+        pipeline = load(name, f"{place}: {folder}: its base", variant=base["variant"], vae=vae or base["vae"])
         # A VAE that was asked for in place of the base's own says nothing about which base it is.
-        differing = base.differing(identity(name, pipeline), without=("vae",) if vae else ())
+        differing = adapter_files.differing(base, identity(name, pipeline), without=("vae",) if vae else ())
         if not differing:
             break
     else:
@@ -110,8 +110,8 @@ def _load_adapters(folder: Path, place: str, vae: str | None) -> Any:
     # Merged, they cost nothing while drawing, and the UNet can be trained like any other.
     pipeline.fuse_lora()
     pipeline.unload_lora_weights()
-    if base.resolution is not None:
-        pipeline.unet.register_to_config(sample_size=base.resolution // pipeline.vae_scale_factor)
+    if base["resolution"] is not None:
+        pipeline.unet.register_to_config(sample_size=base["resolution"] // pipeline.vae_scale_factor)
     return pipeline
 
 

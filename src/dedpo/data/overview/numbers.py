@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
+from dedpo.contract.records.data import ImageNumbers, PairNumbers, RatingNumbers, Spread
 from dedpo.stats.agreement import CHOICES, ceiling, choices, count_votes
 from dedpo.stats.arrays import Floats, Ints, numbered
 from dedpo.stats.intervals import wilson
 from dedpo.stats.lift import words_of
-
-Json = dict[str, Any]
 
 WORDS: Final = 20
 RATERS: Final = 20
@@ -49,7 +48,7 @@ class ImageFile(NamedTuple):
     kind: str
 
 
-def of_pairs(pairs: Pairs) -> Json:
+def of_pairs(pairs: Pairs) -> PairNumbers:
     """Counts, how many pairs a group has, the prompts' lengths and their commonest words."""
     of_group = Counter(pairs.groups)
     distinct = Counter(pairs.prompts)
@@ -80,7 +79,7 @@ def _distinct_prompts(pairs: Pairs) -> dict[str, int]:
     return {group: len(found) for group, found in prompts.items()}
 
 
-def spread(values: Sequence[float]) -> Json:
+def spread(values: Sequence[float]) -> Spread:
     """Least, median, mean and largest; empty for no values."""
     if not len(values):
         return {}
@@ -89,7 +88,7 @@ def spread(values: Sequence[float]) -> Json:
     return {name: float(value) for name, value in found.items()}
 
 
-def of_ratings(pairs: Pairs, ratings: Ratings) -> Json:
+def of_ratings(pairs: Pairs, ratings: Ratings) -> RatingNumbers:
     """Choices, ties, ratings a pair, agreement of raters, and each of the busiest raters; empty without ratings."""
     if not ratings.pair_ids:
         return {"ratings": 0, "rated_pairs": 0, "raters": 0}
@@ -126,7 +125,7 @@ def _groups(pairs: Pairs, rated: Sequence[str]) -> Ints:
     return numbered(group_of[pair_id] for pair_id in rated)[1]
 
 
-def _agreement(votes: Floats, groups: Ints) -> Json:
+def _agreement(votes: Floats, groups: Ints) -> dict[str, float | None]:
     """How often two raters of a pair choose alike, with a bootstrap over groups, and Fleiss' κ."""
     if not (votes.sum(axis=1) >= 2).any():
         return {}
@@ -142,7 +141,7 @@ def _agreement(votes: Floats, groups: Ints) -> Json:
     }
 
 
-def _order(chosen: Ints, orders: Sequence[str | None]) -> Json:
+def _order(chosen: Ints, orders: Sequence[str | None]) -> dict[str, float]:
     """How often the image shown first is chosen, where the order is known and there is no tie."""
     shown = np.array([{"01": 0, "10": 2}.get(order or "", -1) for order in orders])
     decided = (shown >= 0) & (chosen != 1)
@@ -153,13 +152,13 @@ def _order(chosen: Ints, orders: Sequence[str | None]) -> Json:
     return {"first_chosen": found.value, "low": found.low, "high": found.high, "ratings": n}
 
 
-def _busiest(raters: Sequence[str], chosen: Ints, rows: Ints, votes: Floats) -> list[Json]:
+def _busiest(raters: Sequence[str], chosen: Ints, rows: Ints, votes: Floats) -> list[dict[str, object]]:
     """Each rater's choices, and how often another rater of the same pair chose alike."""
     names, who = np.unique(np.array(raters, dtype=object).astype(str), return_inverse=True)
     alike = votes[rows, chosen] - 1
     others = votes[rows].sum(axis=1) - 1
     counts = np.bincount(who, minlength=len(names))
-    found = []
+    found: list[dict[str, object]] = []
     for i in np.lexsort((names, -counts))[:RATERS]:
         mine = who == i
         rater_pairs = int(others[mine].sum())
@@ -170,7 +169,7 @@ def _busiest(raters: Sequence[str], chosen: Ints, rows: Ints, votes: Floats) -> 
     return found
 
 
-def of_images(looks: Sequence[ImageFile]) -> Json:
+def of_images(looks: Sequence[ImageFile]) -> ImageNumbers:
     """Sizes in pixels and bytes, and formats, of the images that were looked at."""
     sizes = Counter(f"{look.width}×{look.height}" for look in looks)
     return {

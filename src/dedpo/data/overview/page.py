@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from dedpo import html_pages
 from dedpo.charts import bars
+from dedpo.contract.records.data import Overview
 
 TEMPLATE: Final = Path(__file__).parent / "overview.html.j2"
 
@@ -26,7 +27,7 @@ class Sample(NamedTuple):
     ratings: int
 
 
-def render(found: Mapping[str, Any], samples: Sequence[Sample], place: str) -> str:
+def render(found: Overview, samples: Sequence[Sample], place: str) -> str:
     """The page; every text in it that came from data is escaped.
 
     Args:
@@ -36,7 +37,7 @@ def render(found: Mapping[str, Any], samples: Sequence[Sample], place: str) -> s
     return html_pages.render(TEMPLATE, _charts(found), {"amount": amount}, s=found, samples=samples, place=place)
 
 
-def _charts(found: Mapping[str, Any]) -> dict[str, str]:
+def _charts(found: Overview) -> dict[str, str]:
     """SVG by name; absent where there is nothing to draw."""
     drawn = {}
     if found["words"]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pyarrow as pa
 
 from dedpo.contract import tables
+from dedpo.contract.records.data import Overview
 from dedpo.contract.sections import DataConfig
 from dedpo.data.overview import numbers, page
 from dedpo.data.overview.numbers import ImageFile, Pairs, Ratings
@@ -21,10 +22,11 @@ from dedpo.vision import images
 # Shards are opened until so many pairs have been looked at: reading all images takes minutes and says no more.
 MEASURED: Final = 4000
 SHOWN: Final = 12
+_COUNTS: Final = ("pairs", "prompts", "groups", "rated_pairs", "ratings", "raters")
 _THUMBNAIL: Final = 224  # pixels
 
 
-def stats(config: DataConfig, *, data: Path, ratings: Path, out: Path) -> dict[str, Any]:
+def stats(config: DataConfig, *, data: Path, ratings: Path, out: Path) -> dict[str, object]:
     """Write stats.json and stats.html: counts, sizes, ties, raters and their agreement, words, a sample grid.
 
     Args:
@@ -43,7 +45,8 @@ def stats(config: DataConfig, *, data: Path, ratings: Path, out: Path) -> dict[s
         pairs = _pairs(data / "pairs")
         given = _ratings(ratings, set(pairs.ids))
         looks, samples = _look_at(data / "pairs", _means(given), config.max_pixels)
-        found = numbers.of_pairs(pairs) | numbers.of_ratings(pairs, given) | {"images": numbers.of_images(looks)}
+        rated, seen = numbers.of_ratings(pairs, given), numbers.of_images(looks)
+        found = cast(Overview, {**numbers.of_pairs(pairs), **rated, "images": seen})
         write_json(partial / "stats.json", found)
         write_text(partial / "stats.html", page.render(found, samples, str(data)))
     return _brief(found) | {"page": out / "stats.html"}
@@ -128,8 +131,8 @@ def _thumbnail(data: bytes, max_pixels: int) -> str:
         return ""
 
 
-def _brief(found: Mapping[str, Any]) -> dict[str, Any]:
-    brief = {name: found[name] for name in ("pairs", "prompts", "groups", "rated_pairs", "ratings", "raters")}
+def _brief(found: Overview) -> dict[str, object]:
+    brief: dict[str, object] = {name: found[name] for name in _COUNTS}
     if found["ratings"]:
         brief |= {"choices": _listed(found["choices"])}
         if found["agreement"]:
@@ -145,5 +148,5 @@ def _brief(found: Mapping[str, Any]) -> dict[str, Any]:
     return brief
 
 
-def _listed(values: Mapping[str, Any]) -> str:
+def _listed(values: Mapping[str, object]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())

@@ -6,13 +6,12 @@ Blue and solid is late in training, orange and dashed the start: colour and line
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from dedpo.charts import style
+from dedpo.contract.records.plan import Band, PlanFacts, RegimePlan
 from dedpo.targets.plan.words import TITLES
-
-Facts = dict[str, Any]
 
 _INK: Final = "#1c1e21"
 _MUTED: Final = "#666b73"
@@ -38,7 +37,7 @@ class _LineStyle(NamedTuple):
 _STYLES: Final = {"probe": _LineStyle("#2f7fd1", "-"), "reference": _LineStyle("#e0651b", (0, (5, 2)))}
 
 
-def draw(facts: Facts) -> dict[str, bytes]:
+def draw(facts: PlanFacts) -> dict[str, bytes]:
     """The picture of plan.json as SVG and PNG, by the file's ending; the same facts give the same SVG."""
     import matplotlib as mpl
 
@@ -47,7 +46,7 @@ def draw(facts: Facts) -> dict[str, bytes]:
         return {ending: _saved(figure, ending) for ending in ("svg", "png")}
 
 
-def compose(facts: Facts) -> Any:
+def compose(facts: PlanFacts) -> Any:
     """The matplotlib figure, without a window or any shared state."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -64,13 +63,13 @@ def compose(facts: Facts) -> Any:
         return figure
 
 
-def _regimes(facts: Facts) -> Iterator[tuple[str, Facts, _LineStyle]]:
+def _regimes(facts: PlanFacts) -> Iterator[tuple[str, RegimePlan, _LineStyle]]:
     for name, look in _STYLES.items():
         if name in facts["regimes"]:
             yield name, facts["regimes"][name], look
 
 
-def _labels(axes: Any, facts: Facts) -> None:
+def _labels(axes: Any, facts: PlanFacts) -> None:
     axes.set_title("More human labels")
     for _, case, look in _regimes(facts):
         curve = case["curves"]["labels"]
@@ -85,7 +84,7 @@ def _labels(axes: Any, facts: Facts) -> None:
     axes.set_ylabel("effective human labels")
 
 
-def _accuracy(axes: Any, facts: Facts) -> None:
+def _accuracy(axes: Any, facts: PlanFacts) -> None:
     axes.set_title("A better annotator")
     axes.set_xlabel("annotator's agreement with people, on today's pairs")
     axes.set_ylabel("effective human labels")
@@ -95,6 +94,7 @@ def _accuracy(axes: Any, facts: Facts) -> None:
         return
     for _, case, look in _regimes(facts):
         curve = case["curves"]["accuracy"]
+        assert curve is not None, "the accuracy is known"
         _band(axes, curve["accuracy"], curve, look)
         axes.plot(curve["accuracy"][0], curve["n_eff"][0], "o", color=look.colour, markersize=7, zorder=4)
     _thousands(axes.yaxis)
@@ -106,17 +106,19 @@ def _accuracy(axes: Any, facts: Facts) -> None:
     axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
 
 
-def _cost(axes: Any, facts: Facts) -> None:
+def _cost(axes: Any, facts: PlanFacts) -> None:
     axes.set_title(f"The way to {facts['target']:,.0f} effective labels")
     alone = facts["humans_alone"]["cost"]
     shown = [alone]
     for _, case, look in _regimes(facts):
         curve, mix = case["curves"]["cost"], case["mix"]
         axes.plot(curve["n_labelled"], curve["cost"], color=look.colour, linestyle=look.dashes, linewidth=2)
-        place = facts["ess"] + mix["more_labels"]["value"]
-        if mix["cost"]["low"] is not None:
-            axes.vlines(place, mix["cost"]["low"], mix["cost"]["high"], color=look.colour, linewidth=1.4, alpha=0.7)
-            shown.append(mix["cost"]["high"])
+        low, high, more = mix["cost"]["low"], mix["cost"]["high"], mix["more_labels"]["value"]
+        assert more is not None, "there always is a cheapest mix"
+        place = facts["ess"] + more
+        if low is not None and high is not None:
+            axes.vlines(place, low, high, color=look.colour, linewidth=1.4, alpha=0.7)
+            shown.append(high)
         axes.plot(place, mix["cost"]["value"], "D", color=look.colour, markersize=8, zorder=4, clip_on=False)
     axes.axhline(alone, color=_MUTED, linewidth=1.2, linestyle=(0, (1, 2)))
     axes.set_ylim(0, _TOP * max(shown))
@@ -128,7 +130,7 @@ def _cost(axes: Any, facts: Facts) -> None:
     axes.set_ylabel("US dollars from today")
 
 
-def _band(axes: Any, places: Sequence[float], curve: Mapping[str, Any], look: _LineStyle) -> None:
+def _band(axes: Any, places: Sequence[float], curve: Band, look: _LineStyle) -> None:
     if None not in (*curve["low"], *curve["high"]):
         axes.fill_between(places, curve["low"], curve["high"], color=look.colour, alpha=0.15, linewidth=0)
     axes.plot(places, curve["n_eff"], color=look.colour, linestyle=look.dashes, linewidth=2)
@@ -150,7 +152,7 @@ def _thousands(*sides: Any) -> None:
         side.get_major_locator().set_params(nbins=5, integer=True)
 
 
-def _legend(figure: Any, facts: Facts) -> None:
+def _legend(figure: Any, facts: PlanFacts) -> None:
     from matplotlib.lines import Line2D
 
     handles = [

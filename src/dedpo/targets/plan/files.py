@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from dedpo.contract.records.plan import Plan
 from dedpo.contract.sections import PlanConfig, TargetsConfig
 from dedpo.outputs.manifest import output_folder, write_json, write_text
 from dedpo.targets.estimates import estimate
@@ -22,7 +22,7 @@ def run(
     labels: Path,
     features: Path | None,
     out: Path,
-) -> dict[str, Any]:
+) -> Plan:
     """Write plan.json, plan.md, plan.svg and plan.png; no image and no prompt is read.
 
     Args:
@@ -42,9 +42,9 @@ def run(
     with output_folder(out, stage="plan", config=settings, inputs=inputs) as partial:
         opinions = read(ratings, splits, labels, features)
         facts = plan(opinions, estimate(opinions, targets), config, targets.regime)
-        facts |= {"advice": words.advice(facts), "warnings": words.warnings(facts)}
-        write_json(partial / "plan.json", facts)
+        record: Plan = {**facts, "advice": words.advice(facts), "warnings": words.warnings(facts)}
+        write_json(partial / "plan.json", record)
         write_text(partial / "plan.md", words.page(facts))
         for ending, content in charts.draw(facts).items():
             (partial / f"plan.{ending}").write_bytes(content)
-        return facts
+        return record

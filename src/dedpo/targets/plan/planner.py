@@ -7,11 +7,12 @@ taken as the pilot found them.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dedpo.contract.records.plan import PlanFacts
 from dedpo.contract.sections import PlanConfig
 from dedpo.errors import UserError
 from dedpo.rng import generator
@@ -23,7 +24,6 @@ from dedpo.targets.plan.regimes import Case
 from dedpo.targets.reading import TrainingPairs
 
 Floats = NDArray[np.float64]
-Facts = dict[str, Any]
 
 REGIMES: Final[tuple[Regime, ...]] = ("probe", "reference")
 # Below these a pilot's second moments are hardly more than a guess.
@@ -32,7 +32,7 @@ FEW_LABELS: Final = 20
 LARGEST_MULTIPLE: Final = 10
 
 
-def plan(opinions: TrainingPairs, found: Estimates, config: PlanConfig, regime: Regime) -> Facts:
+def plan(opinions: TrainingPairs, found: Estimates, config: PlanConfig, regime: Regime) -> PlanFacts:
     """The content of plan.json but for its words; None is what cannot be known, and ∞.
 
     Args:
@@ -65,7 +65,7 @@ def plan(opinions: TrainingPairs, found: Estimates, config: PlanConfig, regime: 
     accuracy = found.accuracy
     return {
         "annotators": found.shares,
-        "accuracy": regimes.interval(accuracy.interval) | {"n": accuracy.n},
+        "accuracy": {**regimes.interval(accuracy.interval), "n": accuracy.n},
         "n_labelled": found.n_labelled,
         "ess": round(found.ess, 1),
         "n": found.n,
@@ -73,7 +73,7 @@ def plan(opinions: TrainingPairs, found: Estimates, config: PlanConfig, regime: 
         "no_probe": found.no_probe,
         "target": target,
         "multiple": config.target if config.target <= LARGEST_MULTIPLE else None,
-        "prices": prices._asdict(),
+        "prices": {"human": prices.human, "annotated": prices.annotated, "bare": prices.bare},
         "humans_alone": {"more_labels": n_labelled - today[0], "more_pairs": n - today[1], "cost": cost},
         "regimes": {name: regimes.facts(case) for name, case in cases.items()},
     }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dedpo.contract.records.intervals import Bounded
+from dedpo.contract.records.plan import Alone, Band, ByAccuracy, ByCost, ByLabels, Mix, Next, RegimePlan
 from dedpo.stats import planning
 from dedpo.stats.bootstrap import percentiles
 from dedpo.stats.intervals import Interval
@@ -14,7 +16,6 @@ from dedpo.stats.planning import Prices
 from dedpo.stats.power import Moments, best_power, effective_labels_interval
 
 Floats = NDArray[np.float64]
-Facts = dict[str, Any]
 
 NEXT_LABELS: Final = 100
 NEXT_PAIRS: Final = 1000
@@ -60,7 +61,7 @@ def today(m: Moments, n_labelled: float, n: float) -> Interval:
     return effective_labels_interval(m, n_labelled, int(n), best_power(m))
 
 
-def facts(case: Case) -> Facts:
+def facts(case: Case) -> RegimePlan:
     """A regime's part of plan.json."""
     return {
         "power": best_power(case.moments),
@@ -74,7 +75,7 @@ def facts(case: Case) -> Facts:
     }
 
 
-def _next(case: Case, *, labels: int = 0, pairs: int = 0) -> Facts:
+def _next(case: Case, *, labels: int = 0, pairs: int = 0) -> Next:
     """What n_eff gains, what that costs, and US dollars for one more effective label."""
     n_labelled, n = case.today
     value, drawn = (
@@ -94,7 +95,7 @@ def _next(case: Case, *, labels: int = 0, pairs: int = 0) -> Facts:
     }
 
 
-def _mix(case: Case) -> Facts:
+def _mix(case: Case) -> Mix:
     """The cheapest mix; its interval is that of the cheapest mixes of resampled prompts."""
     value, drawn = (
         planning.cheapest(k, case.target, case.today, case.prices) for k in (np.array([case.kappa]), case.kappas)
@@ -108,7 +109,7 @@ def _mix(case: Case) -> Facts:
     }
 
 
-def _annotated_alone(case: Case) -> Facts:
+def _annotated_alone(case: Case) -> Alone:
     """The target without one more human label: pairs and US dollars, None out of reach, and the most they can reach."""
     n_labelled, n = case.today
     more = float(planning.pairs_needed(case.kappa, case.target, n_labelled, n)) - n
@@ -116,7 +117,7 @@ def _annotated_alone(case: Case) -> Facts:
     return {"more_pairs": _finite(more), "cost": _finite(case.prices.annotated * more), "limit": _finite(limit)}
 
 
-def _by_labels(case: Case) -> Facts:
+def _by_labels(case: Case) -> ByLabels:
     """n_eff against human labels on today's pairs; beyond those, where most are labelled already, on new ones."""
     n_labelled, n = case.today
     most = min(n, 2 * case.target) if n >= 2 * n_labelled else max(n, case.target)
@@ -126,7 +127,7 @@ def _by_labels(case: Case) -> Facts:
     return {"n_labelled": labels.tolist(), **_band(value, drawn)}
 
 
-def _by_accuracy(case: Case) -> Facts | None:
+def _by_accuracy(case: Case) -> ByAccuracy | None:
     """n_eff against the accuracy of an annotator that ever more often gives the human's answer."""
     if not np.isfinite(case.accuracy):
         return None
@@ -136,7 +137,7 @@ def _by_accuracy(case: Case) -> Facts | None:
     return {"accuracy": ((1 - share) * case.accuracy + share).tolist(), **_band(value, drawn)}
 
 
-def _by_cost(case: Case) -> Facts:
+def _by_cost(case: Case) -> ByCost:
     """Pairs and US dollars for the target against the number of human labels, where any number of pairs will do."""
     least = max(case.today[0], case.target * (1 - case.kappa) + 1)
     labels = np.unique(np.ceil(np.linspace(least, max(case.target, least), 4 * _POINTS)))
@@ -146,7 +147,7 @@ def _by_cost(case: Case) -> Facts:
     return {"n_labelled": labels[known].tolist(), "n": pairs[known].tolist(), "cost": costs[known].tolist()}
 
 
-def _band(values: Floats, drawn: Floats) -> Facts:
+def _band(values: Floats, drawn: Floats) -> Band:
     bounds = [percentiles(float(v), column) for v, column in zip(values, drawn.T, strict=True)]
     return {
         "n_eff": values.tolist(),
@@ -155,11 +156,11 @@ def _band(values: Floats, drawn: Floats) -> Facts:
     }
 
 
-def _with_bounds(value: float, drawn: Floats) -> Facts:
+def _with_bounds(value: float, drawn: Floats) -> Bounded:
     return interval(percentiles(float(value), drawn))
 
 
-def interval(found: Interval) -> Facts:
+def interval(found: Interval) -> Bounded:
     """As JSON has it: None for what is not finite."""
     return {"value": _finite(found.value), "low": _finite(found.low), "high": _finite(found.high)}
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
+from dedpo.contract.records.intervals import Bounded
+from dedpo.contract.records.plan import Alone, Mix, PlanFacts
 from dedpo.targets.plan.planner import FEW_LABELS, REGIMES
 
-Facts = dict[str, Any]
 # Of the cheapest mixes of resampled prompts: from here on advice hangs on chance.
 _WIDE: Final = 4.0
 TITLES: Final = {"probe": "late in training", "reference": "at the start"}
@@ -24,7 +25,7 @@ pilot's prompts. An annotated pair costs the annotators' answers and the GPU tim
 human label on a pair that is there costs its own price and nothing else."""
 
 
-def advice(facts: Facts) -> str:
+def advice(facts: PlanFacts) -> str:
     """What to buy for the target, what it costs, and what human labels alone would cost."""
     mix, alone = facts["regimes"][facts["regime"]]["mix"], facts["humans_alone"]
     now = facts["regimes"][facts["regime"]]["n_eff"]["value"]
@@ -41,7 +42,7 @@ def advice(facts: Facts) -> str:
     )
 
 
-def _purchase(mix: Facts) -> str:
+def _purchase(mix: Mix) -> str:
     labels, pairs = mix["more_labels"]["value"], mix["more_pairs"]["value"]
     if not pairs:
         return f"collect {_count(labels)} human labels on pairs that are annotated already"
@@ -50,7 +51,7 @@ def _purchase(mix: Facts) -> str:
     return f"collect {_count(labels)} human labels and annotate {_count(pairs)} new pairs"
 
 
-def warnings(facts: Facts) -> list[str]:
+def warnings(facts: PlanFacts) -> list[str]:
     """Each says what is wrong, by a number, and what to do about it."""
     found, case = [], facts["regimes"][facts["regime"]]
     if facts["n_labelled"] < FEW_LABELS:
@@ -68,7 +69,7 @@ def warnings(facts: Facts) -> list[str]:
             "template or annotator"
         )
     cost = case["mix"]["cost"]
-    if cost["low"] is not None and cost["high"] > _WIDE * max(cost["low"], 0.01):
+    if cost["low"] is not None and (cost["high"] is None or cost["high"] > _WIDE * max(cost["low"], 0.01)):
         found.append(
             f"the pilot leaves the cost open, {_ranged(cost, money)}: more human labels on pairs that are annotated "
             "already narrow it, and are never lost"
@@ -76,7 +77,7 @@ def warnings(facts: Facts) -> list[str]:
     return found
 
 
-def rows(facts: Facts) -> list[tuple[str, ...]]:
+def rows(facts: PlanFacts) -> list[tuple[str, ...]]:
     """The table: a heading, then a line a question; a column a regime."""
     shown = [(name, facts["regimes"][name]) for name in REGIMES if name in facts["regimes"]]
     target, some = _count(facts["target"]), shown[0][1]
@@ -103,7 +104,7 @@ def rows(facts: Facts) -> list[tuple[str, ...]]:
     ]
 
 
-def describe(facts: Facts) -> str:
+def describe(facts: PlanFacts) -> str:
     """For a terminal: the table, the warnings, the advice."""
     table = rows(facts)
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
@@ -111,7 +112,7 @@ def describe(facts: Facts) -> str:
     return "\n".join([*lines, "", *(f"warning: {w}" for w in warnings(facts)), advice(facts)])
 
 
-def page(facts: Facts) -> str:
+def page(facts: PlanFacts) -> str:
     """The same as Markdown, with the picture and what the words mean."""
     accuracy, prices = facts["accuracy"], facts["prices"]
     pilot = (
@@ -137,17 +138,17 @@ def _markdown(table: Sequence[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines).replace("|   ", "| … ")
 
 
-def _annotated(mix: Facts) -> str:
+def _annotated(mix: Mix) -> str:
     return "none: humans only" if mix["humans_only"] else _ranged(mix["more_pairs"], _count)
 
 
-def _unlabelled(found: Facts) -> str:
+def _unlabelled(found: Alone) -> str:
     if found["cost"] is not None:
         return money(found["cost"])
     return f"never: {_count(found['limit'])} at most"
 
 
-def _ranged(found: Facts, form: Callable[[float], str], nothing: str = "–") -> str:
+def _ranged(found: Bounded, form: Callable[[float], str], nothing: str = "–") -> str:
     """'312 (280 to 350)'; `nothing` where there is no value, no interval where none is known, 'no end' for ∞."""
     value = nothing if found["value"] is None else form(found["value"])
     if found["low"] is None:
@@ -155,8 +156,8 @@ def _ranged(found: Facts, form: Callable[[float], str], nothing: str = "–") ->
     return f"{value} ({form(found['low'])} to {'no end' if found['high'] is None else form(found['high'])})"
 
 
-def _count(value: float) -> str:
-    return f"{value:,.0f}"
+def _count(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}"
 
 
 def _gain(value: float) -> str:
