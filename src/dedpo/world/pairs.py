@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from PIL import Image
@@ -22,7 +22,7 @@ SPLITS: Final = ("train", "validation", "test")
 BLOCK: Final = 1000
 
 
-def write_pairs(config: WorldConfig, *, out: Path) -> dict[str, Any]:
+def write_pairs(config: WorldConfig, *, out: Path) -> dict[str, int]:
     """Render pairs of training prompts, let one human choose, and write images/, pairs.csv and prompts-*.txt.
 
     The bytes depend on the settings alone.
