@@ -19,6 +19,7 @@ from evidently.ui.workspace import Workspace
 from components.bias.component import bias
 from dedpo.bias import stage
 from dedpo.contract import tables
+from dedpo.contract.records.data import Features
 from dedpo.contract.sections import BiasConfig
 from dedpo.errors import UserError
 from dedpo.outputs.manifest import write_json
@@ -28,6 +29,7 @@ from dedpo.world.annotators import biased_vlm, random_flips
 from dedpo.world.render import SIZE
 from tests.bias import world_tables
 from tests.fixtures import content
+from tests.records import record
 
 
 def config(root: Path, **changes: Any) -> BiasConfig:
@@ -219,7 +221,7 @@ def test_the_component_tells_that_no_rated_pair_was_answered(tmp_path: Path, mon
         path.rename(tmp_path / name / path.name)
     stranger = pa.table({"pair_id": ["x"], "group": ["x"], "features": [[0.0] * len(PROPERTIES)]})
     tables.write(stranger, tables.FEATURES, tmp_path / "features/features.parquet")
-    write_json(tmp_path / "features/features.json", {"names": list(PROPERTIES)})
+    write_json(tmp_path / "features/features.json", record(Features, names=list(PROPERTIES)))
     monkeypatch.setenv("DEDPO_CACHE", str(tmp_path / "cache"))
     made = {n: artifact(tmp_path / n) for n in ("page", "evidently", "metrics", "choices", "facts")}
     given = {name: artifact(tmp_path / name) for name in (*inputs, "features")}
@@ -259,10 +261,10 @@ def test_what_the_features_hold_is_not_measured_again(tmp_path: Path, monkeypatc
     for n, seen in ((60, 0), (59, 2)):
         table = pa.table(known | {"features": values.tolist()}).slice(0, n)
         tables.write(table, tables.FEATURES, folder / "features.parquet")
-        write_json(folder / "features.json", {"names": ["else", *PROPERTIES[::-1]]})
+        write_json(folder / "features.json", record(Features, names=["else", *PROPERTIES[::-1]]))
         decoded.clear()
         assert stage.run(config(tmp_path), **inputs, features=folder, out=tmp_path / "out") == expected
         assert len(decoded) == seen
-    write_json(folder / "features.json", {"names": ["else"]})
+    write_json(folder / "features.json", record(Features, names=["else"]))
     with pytest.raises(UserError, match="features.json does not name the columns"):
         stage.run(config(tmp_path), **inputs, features=folder, out=tmp_path / "out")

@@ -24,13 +24,13 @@ from dedpo.contract.sections import DataConfig, GateConfig, PromoteConfig
 from dedpo.data import stage as data
 from dedpo.decide import gate, promotion
 from dedpo.errors import UserError
-from dedpo.human import folders
+from dedpo.human import round_files
 from dedpo.kubeflow import volume
 from dedpo.lineage import facts
 from dedpo.outputs import manifest
-from dedpo.report.reading import Sources
+from dedpo.report import reading as report
 from dedpo.targets.plan import files as plan
-from dedpo.train import account, reading
+from dedpo.train import reading, results
 from dedpo.vision import adapter_files, diffusion
 from tests.data.published import choice, write_pickapic
 from tests.records import record
@@ -184,8 +184,8 @@ STAGES = sorted(
     ".".join(("dedpo", *path.relative_to(SOURCE).with_suffix("").parts)) for path in SOURCE.rglob("*stage.py")
 )
 OTHERS = (
-    gate.run, gate.examine, promotion.run, promotion.against, plan.run, folders.facts, account.write,
-    reading.read_targets, answered_pairs.note, adapter_files.read,
+    gate.run, gate.examine, promotion.run, promotion.against, plan.run, round_files.facts, results.write,
+    reading.read_targets, report.read_lines, answered_pairs.note, adapter_files.read,
 )  # fmt: skip
 
 
@@ -203,7 +203,7 @@ def test_what_a_stage_returns_has_a_type(module: str) -> None:
 
 def test_what_is_read_of_another_stage_has_a_type() -> None:
     assert not [f for f in OTHERS if UNTYPED.search(_returns(f))]
-    kinds = {field.name: str(field.type) for field in dataclasses.fields(Sources)}
+    kinds = {field.name: str(field.type) for field in dataclasses.fields(report.Sources)}
     assert {"Labels | None", "Bias | None", "dict[Run, Targets]", "dict[Run, Training]"} <= set(kinds.values())
 
 

@@ -31,6 +31,7 @@ THUMBNAIL: Final = 256  # pixels
 PICTURE_BUDGET: Final = 4_000_000  # bytes of base64
 
 Json = dict[str, Any]
+Logged = dict[str, object]  # a line of metrics.jsonl
 T = TypeVar("T")
 Run = tuple[str, int]  # (arm, training seed)
 
@@ -76,7 +77,7 @@ class Sources:
 
     grid: Grid
     policies: dict[Run, Training]
-    logs: dict[Run, list[Json]]
+    logs: dict[Run, list[Logged]]
     targets: dict[Run, Targets]
     labels: Labels | None
     data: Imported | None
@@ -178,14 +179,14 @@ def read_verdicts(path: Path) -> list[Json]:
     return rows
 
 
-def finite(value: Any) -> float | None:
+def finite(value: object) -> float | None:
     """A number as a float; None if it is anything else, NaN or infinite."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if math.isfinite(value) else None
 
 
-def read_lines(path: Path) -> list[Json]:
+def read_lines(path: Path) -> list[Logged]:
     """An object a line; lines that hold something else are passed over."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

@@ -9,7 +9,7 @@ import numpy as np
 
 from dedpo.contract.records.training import Training
 from dedpo.report.methods import REFERENCE, Method
-from dedpo.report.reading import Json, Run, finite
+from dedpo.report.reading import Logged, Run, finite
 from dedpo.report.summary import Estimate
 from dedpo.stats.intervals import student
 
@@ -64,13 +64,13 @@ def warnings(policies: Mapping[Run, Training]) -> list[str]:
     return found
 
 
-def curves(methods: Sequence[Method], logs: Mapping[Run, list[Json]]) -> dict[str, list[Line]]:
+def curves(methods: Sequence[Method], logs: Mapping[Run, list[Logged]]) -> dict[str, list[Line]]:
     """Measure → a line for each method that logged it."""
     drawn = {key: [line for m in methods if (line := _line(key, m, logs))] for key in CURVES}
     return {key: lines for key, lines in drawn.items() if lines}
 
 
-def table(logs: Mapping[Run, list[Json]]) -> str:
+def table(logs: Mapping[Run, list[Logged]]) -> str:
     """CSV of every step's loss, a row an arm, seed and step: for `dvc plots`."""
     rows = [
         f"{arm},{seed},{row.get('step')},{row.get('loss')}"
@@ -81,7 +81,7 @@ def table(logs: Mapping[Run, list[Json]]) -> str:
     return "\n".join(["arm,seed,step,loss", *rows, ""])
 
 
-def _line(key: str, method: Method, logs: Mapping[Run, list[Json]]) -> Line | None:
+def _line(key: str, method: Method, logs: Mapping[Run, list[Logged]]) -> Line | None:
     points = [
         (step, value)
         for (arm, _), log in logs.items()
