@@ -35,10 +35,11 @@ def test_what_is_not_certain_keeps_its_proportions(size, share, data):
     weight = (1 - share) * (size / total if total else np.full(len(size), 1 / len(size))) + share / len(size)
     free = found < 1
     if free.any():
-        ratio = found[free] / weight[free]
-        np.testing.assert_allclose(ratio, ratio[0], rtol=1e-9)
+        factor = found[free].sum() / weight[free].sum()
+        # Each is cut to whole units, and what is left over is dealt out one by one.
+        np.testing.assert_allclose(found[free], weight[free] * factor, rtol=0, atol=3 / UNIT)
         # Only those are certain that the common factor would have taken beyond 1.
-        assert (weight[~free] * ratio[0] >= 1 - 1e-9).all()
+        assert (weight[~free] * factor >= 1 - 1e-9).all()
 
 
 def test_probabilities_by_hand():
