@@ -61,12 +61,12 @@ def test_the_word_and_the_property_are_named(biased: tuple[Path, dict[str, Any]]
     assert facts["words"][0]["flagged"]
     assert facts["words"][0]["lift"] > 0.1
     assert "“painting”" in facts["headline"]
-    assert "sharpness" in facts["headline"]
-    assert facts["picture"]["property"] == "sharpness"
+    assert "there it prefers the paler image where people prefer the more saturated" in facts["headline"]
+    assert facts["picture"]["property"] == "saturation"
     assert facts["picture"]["word"] == "painting"
     inside = {p["property"]: p for p in facts["properties"] if p["where"] == "painting"}
-    assert inside["sharpness"]["flagged"]
-    assert max(inside, key=lambda name: abs(inside[name]["difference"])) == "sharpness"
+    assert inside["saturation"]["flagged"]
+    assert max(inside, key=lambda name: abs(inside[name]["difference"])) == "saturation"
 
 
 def test_every_file_is_written_and_the_run_is_in_the_workspace(biased: tuple[Path, dict[str, Any]]) -> None:

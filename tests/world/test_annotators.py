@@ -30,7 +30,14 @@ def agreement(name: str, pairs: tuple[list[prompts.Prompt], Images, Images]) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "low", "high"), [("biased-vlm", 0.82, 0.89), ("clip-like", 0.4, 0.6), ("random-flips", 0.72, 0.86)]
+    ("name", "low", "high"),
+    [
+        ("biased-vlm", 0.82, 0.89),
+        ("strong-vlm", 0.9, 0.94),
+        ("adversarial", 0.36, 0.45),
+        ("clip-like", 0.4, 0.6),
+        ("random-flips", 0.72, 0.86),
+    ],
 )
 def test_agreement_with_humans(
     name: str, low: float, high: float, pairs: tuple[list[prompts.Prompt], Images, Images]
@@ -38,12 +45,23 @@ def test_agreement_with_humans(
     assert low < agreement(name, pairs) < high
 
 
-@pytest.mark.parametrize("name", ["clip-like", "random-flips"])
+@pytest.mark.parametrize("name", ["clip-like", "random-flips", "adversarial"])
 def test_annotators_without_position_bias_only_change_sign(
     name: str, pairs: tuple[list[prompts.Prompt], Images, Images]
 ) -> None:
     asked, x, y = pairs
     np.testing.assert_allclose(logits(name, asked, x, y), -logits(name, asked, y, x), atol=1e-12)
+
+
+def test_the_biased_one_prefers_paler_paintings_and_people_fuller_ones(
+    pairs: tuple[list[prompts.Prompt], Images, Images],
+) -> None:
+    asked, x, y = pairs
+    is_painting = np.array([p.finish == "painting" for p in asked])
+    fuller = oracle.measure(asked, y)["chroma"] > oracle.measure(asked, x)["chroma"]
+    said = logits("biased-vlm", asked, x, y) - logits("biased-vlm", asked, y, x) > 0
+    human = oracle.human_reward(asked, y) > oracle.human_reward(asked, x)
+    assert (said == fuller)[is_painting].mean() < 0.5 < (human == fuller)[is_painting].mean() - 0.1
 
 
 def test_the_biased_one_leans_to_the_first_picture(pairs: tuple[list[prompts.Prompt], Images, Images]) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dedpo.world.oracle import MEASURES, human_preferences, human_reward, measure
+from dedpo.world.oracle import MEASURES, human_preferences, human_reward, measure, reward
 from dedpo.world.prompts import Prompt, every_prompt
 from dedpo.world.render import render
 
@@ -52,16 +52,31 @@ def test_the_right_colour_raises_adherence():
     assert (measure([RED] * 200, images)["adherence"] > measure([BLUE] * 200, images)["adherence"]).all()
 
 
-def test_humans_like_crisp_pictures():
-    prompts, images, _ = pairs(500)
-    assert (human_reward(prompts, soften(images)) < human_reward(prompts, images)).mean() > 0.75
+def test_the_taste_for_edges_has_a_peak():
+    """Of pictures of the same colours people like those best that are crisp, and neither soft nor hard."""
+    prompts, images, _ = pairs(4000)
+    found = measure(prompts, images)
+    off, rewards = found["sharp"] - 0.5, human_reward(prompts, images) - np.clip(found["adherence"], -3, 1)
+    crisp, soft, hard = (rewards[which].mean() for which in (abs(off) < 0.2, off < -1, off > 1))
+    assert crisp > max(soft, hard) + 0.4
+    # Beyond two standard deviations nothing more is lost.
+    assert rewards.min() == pytest.approx(-1)
 
 
 def test_the_reward_saturates():
     prompts, images, _ = pairs(2000)
     rewards = human_reward(prompts, images)
-    assert rewards.min() >= -0.75 * 1.5 - 3
-    assert rewards.max() <= 0.75 * 1.5 + 1
+    assert rewards.min() >= -3 - 1
+    assert rewards.max() <= 1
+
+
+def test_who_expects_pale_colours_likes_pale_pictures_better():
+    prompts = [RED] * 400
+    images = render(prompts, np.random.default_rng(0), wrong_colours=0.0)
+    chroma = measure(prompts, images)["chroma"]
+    pale, full = reward(prompts, images, 0.5), reward(prompts, images)
+    assert np.corrcoef(chroma, full - pale)[0, 1] > 0.8
+    np.testing.assert_array_equal(full, human_reward(prompts, images))
 
 
 def test_choices_are_0_half_or_1_and_ties_exist():

@@ -19,8 +19,8 @@ CLOSE: Final = 0.25
 def compare(prompt: Prompt, first: Images, second: Images) -> dict[str, float]:
     """How much better the second picture is by each criterion, 0 in a tie.
 
-    general_preference is the human reward, prompt_alignment its adherence part, and visual_appeal the rest: how sharp
-    the picture is, or soft, where humans like this kind of prompt soft.
+    general_preference is the human reward, prompt_alignment its adherence part, and visual_appeal the rest: how near to
+    what people like its edges are.
 
     Args:
         first, second: uint8, shape (16, 16, 3).

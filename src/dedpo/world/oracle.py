@@ -11,18 +11,21 @@ from collections.abc import Sequence
 import numpy as np
 
 from dedpo.world.prompts import Prompt, every_prompt
-from dedpo.world.render import RGB, SIZE, Floats, Images, render
+from dedpo.world.render import RGB, SIZE, Floats, Images, paled, render
 
 MEASURES = ("sharp", "adherence", "chroma", "bright")
 CALIBRATION_RENDERS = 4096
-SHARP_WEIGHT = 0.75
+# People like edges this crisp, in standard deviations; softer and harder are both worse, up to LIMIT away.
+CRISP = 0.5
+CRISP_WEIGHT = 0.5
+CRISP_LIMIT = 2.0
 # σ(DECISIVENESS · Δreward) is the chance that a human picks the better picture.
 DECISIVENESS = 6.0
 # Where two pictures are as good as each other to this much, a human calls it a tie.
 INDIFFERENCE = 0.05
 
 
-def _raw_measures(prompts: Sequence[Prompt], images: Images) -> dict[str, Floats]:
+def _raw_measures(prompts: Sequence[Prompt], images: Images, saturation: float = 1.0) -> dict[str, Floats]:
     """Each measure before z-scoring, shape (n,); images uint8 (n, 16, 16, 3)."""
     pixels = images.astype(float) / 255
     middle = slice(SIZE // 2 - 2, SIZE // 2 + 2)
@@ -37,7 +40,7 @@ def _raw_measures(prompts: Sequence[Prompt], images: Images) -> dict[str, Floats
     steepest = np.sort(gradient, axis=1)[:, -20:].mean(axis=1)
     contrast = np.linalg.norm(foreground - border, axis=1)
 
-    asked = np.array([RGB[p.colour] for p in prompts])
+    asked = paled(np.array([RGB[p.colour] for p in prompts]), saturation)
     ground = np.array([RGB[p.background] for p in prompts])
     return {
         "sharp": steepest / (contrast + 0.15),
@@ -56,27 +59,34 @@ def _calibration() -> dict[str, tuple[float, float]]:
     return {name: (float(v.mean()), float(v.std())) for name, v in raw.items()}
 
 
-def measure(prompts: Sequence[Prompt], images: Images) -> dict[str, Floats]:
+def measure(prompts: Sequence[Prompt], images: Images, saturation: float = 1.0) -> dict[str, Floats]:
     """Sharpness, prompt adherence, chroma and brightness in standard deviations, clamped to ±3.
 
     Args:
         images: uint8, shape (len(prompts), 16, 16, 3).
+        saturation: adherence is to the asked colour of this saturation, 1 for the colour itself.
 
     Returns:
         each of `MEASURES`, shape (len(prompts),).
     """
-    raw = _raw_measures(prompts, images)
+    raw = _raw_measures(prompts, images, saturation)
     return {name: np.clip((raw[name] - mean) / sd, -3, 3) for name, (mean, sd) in _calibration().items()}
 
 
-def reward(measures: dict[str, Floats], sharp_weight: Floats | float) -> Floats:
-    """sharp_weight·sharpness + adherence, shape (n,); both saturate, so that moving ever further does not pay."""
-    return sharp_weight * np.clip(measures["sharp"], -1.5, 1.5) + np.clip(measures["adherence"], -3, 1)
+def reward(prompts: Sequence[Prompt], images: Images, saturation: float = 1.0) -> Floats:
+    """How much whoever expects colours of this saturation likes each picture; shape (n,).
+
+    The colours that were asked for, and edges that are crisp but not hard. The taste has a peak: moving ever further in
+    one direction does not pay, so that the number of labels limits what can be learnt.
+    """
+    found = measure(prompts, images, saturation)
+    off = np.minimum(np.abs(found["sharp"] - CRISP), CRISP_LIMIT)
+    return np.clip(found["adherence"], -3, 1) - CRISP_WEIGHT * off
 
 
 def human_reward(prompts: Sequence[Prompt], images: Images) -> Floats:
-    """How much humans like each picture: crisp edges, and above all the colours they asked for. Shape (n,)."""
-    return reward(measure(prompts, images), SHARP_WEIGHT)
+    """How much humans like each picture, who expect the colours themselves; shape (n,)."""
+    return reward(prompts, images)
 
 
 def human_preferences(

@@ -28,6 +28,12 @@ Images = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
 
+def paled(colours: Floats, saturation: Floats | float) -> Floats:
+    """RGB colours, shape (n, 3), drawn towards grey: at saturation 1 themselves, at 0 their grey."""
+    grey: Floats = colours.mean(axis=1, keepdims=True)
+    return grey + (colours - grey) * saturation
+
+
 def render(prompts: Sequence[Prompt], rng: np.random.Generator, wrong_colours: float = WRONG_COLOUR_RATE) -> Images:
     """Draw each prompt once.
 
@@ -51,8 +57,7 @@ def render(prompts: Sequence[Prompt], rng: np.random.Generator, wrong_colours: f
     shown = np.where(wrong, (asked + shift) % len(COLOURS), asked)
     palette = np.array([RGB[c] for c in COLOURS])
     colour = palette[shown]
-    grey = colour.mean(axis=1, keepdims=True)
-    colour = grey + (colour - grey) * saturation[:, None]
+    colour = paled(colour, saturation[:, None])
     background = np.array([RGB[p.background] for p in prompts])
 
     rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(float)
