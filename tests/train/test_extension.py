@@ -58,6 +58,7 @@ def same(one: Path, other: Path) -> bool:
         ("dedpo", {"early_stop": 1, "learning_rate": 3e-2, "evaluate_every": 2}),
         ("dedpo", {"schedule": "piecewise_constant", "schedule_steps": {2: 0.5, 6: 0.1}, "early_stop": 3}),
         ("dedpo", {"lora": LoraConfig(rank=2)}),
+        ("dedpo", {"snapshots": [2, 4]}),
         ("self_training", {"self_training_visits": 0}),
     ],
 )

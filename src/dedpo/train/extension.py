@@ -23,11 +23,12 @@ from dedpo.terminal import note
 from dedpo.train import checkpoint
 from dedpo.train.record import METRICS
 from dedpo.train.trackers import IDS
+from dedpo.vision import step_files
 
 # What the hub had when the run ended: a name there may mean another model by now.
 _HUB: Final = ".hub.json"
 # What a run that goes on finds of itself; DVCLive's files are written anew from the measurements.
-_KEPT: Final = (METRICS, checkpoint.BEST, "validation", "tensorboard", "wandb", IDS)
+_KEPT: Final = (METRICS, checkpoint.BEST, "validation", step_files.STEPS, "tensorboard", "wandb", IDS)
 _BY_LENGTH: Final = ("linear", "cosine")
 
 
@@ -98,6 +99,8 @@ def _another_run(config: TrainConfig, objective: str) -> str | None:
     """Why the first steps of a longer run would be others; None: they are the same."""
     if config.schedule in _BY_LENGTH:
         return f"train.schedule {config.schedule}: the learning rate depends on the last step"
+    if isinstance(config.snapshots, int) and config.snapshots:
+        return "train.snapshots is a number, so they lie at other steps"
     if objective == "self_training_split":
         return "its annotator trains as many steps, so it depends on their number"
     return None
@@ -116,11 +119,11 @@ def _readable(last: Path) -> Path | None:
 def _copy(source: Path, target: Path, weights: Path) -> None:
     """Bring over what a run needs of itself, its last checkpoint `weights` at the end: without it nothing is taken up.
 
-    Weights are linked where that can be done, for they are replaced and never changed; what is appended to is copied.
+    Weights are linked where that can be done, for they are replaced and never changed; what is written to is copied.
     """
     for path in [path for pattern in _KEPT for path in source.glob(pattern)]:
         if path.is_dir():
-            shutil.copytree(path, target / path.name, dirs_exist_ok=True)
+            shutil.copytree(path, target / path.name, copy_function=_copy_file, dirs_exist_ok=True)
         else:
             _link(path, target / path.name)
     _link(weights, target / weights.name)
@@ -130,11 +133,15 @@ def _copy(source: Path, target: Path, weights: Path) -> None:
 def _link(source: Path, target: Path) -> None:
     temporary = target.with_name(f".{target.name}.tmp")
     temporary.unlink(missing_ok=True)
-    if source.suffix == ".pt":
-        try:
-            os.link(source, temporary)
-        except OSError:  # another file system, or one without links
-            shutil.copy2(source, temporary)
-    else:
-        shutil.copy2(source, temporary)
+    _copy_file(source, temporary)
     disk.replace(temporary, target)
+
+
+def _copy_file(source: str | Path, target: str | Path) -> None:
+    if Path(source).suffix in (".pt", ".safetensors"):
+        try:
+            os.link(source, target)
+            return
+        except OSError:  # another file system, or one without links
+            pass
+    shutil.copy2(source, target)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dedpo.contract.sections import TrainConfig
 from dedpo.train import adapters
-from dedpo.vision import adapter_files
+from dedpo.vision import adapter_files, step_files
 
 
 def save(
@@ -23,7 +23,7 @@ def save(
     resolution: int,
     identity: Mapping[str, str],
 ) -> None:
-    """Write the policy to `folder`, safetensors only.
+    """Write the policy to `folder`, safetensors only, and finish with the pipeline.
 
     Full fine-tuning writes what `DiffusionPipeline.from_pretrained` loads, which then draws at the trained size; LoRA
     what `load_lora_weights` loads, and base.json, by which `dedpo sample` finds the base model.
@@ -35,17 +35,48 @@ def save(
         identity: of the base, from `diffusion.identity`.
     """
     if config.lora:
-        adapters.save(pipeline, weights, folder)
-        adapter_files.write(
-            folder, base=config.base, variant=config.variant, vae=config.vae, resolution=resolution, sha256=identity
-        )
+        _save_adapters(pipeline, weights, config, folder, resolution, identity)
         return
+    pipeline.unet = _unet(pipeline, weights, resolution)
+    pipeline.to("cpu").save_pretrained(folder, safe_serialization=True)
+
+
+def save_step(
+    pipeline: Any,
+    weights: dict[str, Tensor],
+    config: TrainConfig,
+    folder: Path,
+    *,
+    resolution: int,
+    identity: Mapping[str, str],
+) -> None:
+    """Write the policy on the way (`dedpo.vision.step_files`): as `save`, but of a whole model the UNet alone."""
+    if config.lora:
+        _save_adapters(pipeline, weights, config, folder, resolution, identity)
+    else:
+        _unet(pipeline, weights, resolution).save_pretrained(folder / step_files.UNET, safe_serialization=True)
+
+
+def _save_adapters(
+    pipeline: Any,
+    weights: dict[str, Tensor],
+    config: TrainConfig,
+    folder: Path,
+    resolution: int,
+    identity: Mapping[str, str],
+) -> None:
+    adapters.save(pipeline, weights, folder)
+    adapter_files.write(
+        folder, base=config.base, variant=config.variant, vae=config.vae, resolution=resolution, sha256=identity
+    )
+
+
+def _unet(pipeline: Any, weights: dict[str, Tensor], resolution: int) -> Any:
     settings = {**pipeline.unet.config, "sample_size": resolution // pipeline.vae_scale_factor}
     with torch.device("meta"):
         unet = _kind(pipeline.unet).from_config(settings)
     unet.load_state_dict({name: tensor.cpu() for name, tensor in weights.items()}, assign=True)
-    pipeline.unet = unet.eval()
-    pipeline.to("cpu").save_pretrained(folder, safe_serialization=True)
+    return unet.eval()
 
 
 def _kind(unet: Any) -> Any:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dedpo.errors import UserError
 from dedpo.terminal import note
-from dedpo.train import checkpoint, diagnostics, launch
+from dedpo.train import checkpoint, diagnostics, launch, snapshots
 from dedpo.train.early import Watch, remedy
 from dedpo.train.loop import Trainer
 from dedpo.train.record import Record, recording
@@ -43,7 +43,12 @@ class Outcome:
 
 
 def train(
-    trainer: Trainer, folder: Path, run: str, settings: Mapping[str, Any], validation: Validation | None = None
+    trainer: Trainer,
+    folder: Path,
+    run: str,
+    settings: Mapping[str, Any],
+    validation: Validation | None = None,
+    write_step: snapshots.Write | None = None,
 ) -> Outcome:
     """Take the steps that are left; every rank must call it at the same time.
 
@@ -51,6 +56,7 @@ def train(
         folder: where checkpoints and metrics.jsonl lie.
         run: its name in the trackers, where the settings are shown.
         validation: draws at each evaluation.
+        write_step: writes the weights of `train.snapshots`; None: they are not kept.
 
     Raises:
         UserError: training diverged, early stopping has no held-out pairs, or a tracker cannot be started.
@@ -70,6 +76,8 @@ def train(
         while done < config.steps and not watch.stopped:
             measured = {"step": done, **trainer.step(done)}
             done += 1
+            if write_step and done in config.snapshot_steps:
+                snapshots.save(trainer, folder, done, write_step)
             beside, before = _look(trainer, folder, measured, watch, validation)
             if record:
                 record.step(measured, beside)
@@ -125,7 +133,7 @@ def _look(
     watch.stepped(step, measured["mean_abs_logit"])
     if trainer.bad_steps:
         watch.skipped(step)
-    is_due = (step + 1) % config.evaluate_every == 0 or watch.stopped is not None
+    is_due = (step + 1) % config.evaluate_every == 0 or step + 1 in config.snapshot_steps or watch.stopped is not None
     is_end = step + 1 == config.steps and not is_due
     before = {"watch": watch.state(), "row": measured.copy()} if is_end else None
     if is_due or is_end:

@@ -22,6 +22,7 @@ from dedpo.vision.memory import memory_errors
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from torch import Tensor
 
     from dedpo.train.loop import Trainer
     from dedpo.train.reading import TrainingSet
@@ -136,7 +137,11 @@ def _work(job: _Job) -> Trained | None:
             pipeline, cache, validation = _prepare(job, accelerator, partial)
         held_out = reading.held_out(job.ratings, job.splits, cache.row)
         trainer = Trainer(job.config, pipeline, cache, data, held_out, job.seed, accelerator)
-        outcome = session.train(trainer, partial, job.name, job.settings, validation)
+
+        def write_step(weights: dict[str, Tensor], folder: Path) -> None:
+            policy.save_step(pipeline, weights, job.config, folder, resolution=cache.resolution, identity=identity)
+
+        outcome = session.train(trainer, partial, job.name, job.settings, validation, write_step)
         metrics = None
         with trainer.averaged():
             weights = trainer.networks.weights()

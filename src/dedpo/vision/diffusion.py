@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import (
+    AutoencoderKL,
+    DiffusionPipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
@@ -17,15 +23,16 @@ from transformers.utils import logging as transformers_logging
 from dedpo.contract import model_names
 from dedpo.errors import UserError
 from dedpo.terminal import note
-from dedpo.vision import adapter_files, model_files
+from dedpo.vision import adapter_files, model_files, step_files
 from dedpo.vision.model_files import TOKENIZERS
 
 
 def load(model: str, place: str, *, variant: str | None = None, vae: str | None = None) -> Any:
     """Load a model in fp32 from a diffusers folder or a hub id; safetensors only, nothing is unpickled.
 
-    A LoRA policy's folder, which names its base in base.json, gives that base with the adapters merged into it. A
-    safety checker is left out: it would black out some models' pictures and not others'.
+    A LoRA policy's folder, which names its base in base.json, gives that base with the adapters merged into it; a UNet
+    of the policy's training on the way (`step_files`) gives the policy with that UNet. A safety checker is left out: it
+    would black out some models' pictures and not others'.
 
     Args:
         model: a folder, or owner/name or owner/name@revision on the hub.
@@ -50,6 +57,8 @@ def load(model: str, place: str, *, variant: str | None = None, vae: str | None 
     check_name(model, place)
     if (Path(model) / adapter_files.BASE).is_file():
         return _load_adapters(Path(model), place, vae)
+    if policy := step_files.policy_of(Path(model)):
+        return _load_step(Path(model), policy, place, variant, vae)
     variant = _variant(model, place, variant)
     pipeline = _pretrained(model, place, variant, vae)
     if not isinstance(pipeline, (StableDiffusionPipeline, StableDiffusionXLPipeline)):
@@ -82,6 +91,18 @@ def _pretrained(model: str, place: str, variant: str | None, vae: str | None) ->
         raise UserError(
             f"{place}: {model}: not a diffusers model that can be loaded ({_one_line(error)}){hint}"
         ) from None
+
+
+def _load_step(folder: Path, policy: Path, place: str, variant: str | None, vae: str | None) -> Any:
+    pipeline = load(str(policy), place, variant=variant, vae=vae)
+    try:
+        pipeline.unet = UNet2DConditionModel.from_pretrained(
+            folder / step_files.UNET, torch_dtype=torch.float32, use_safetensors=True
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(f"{place}: {folder}: not a UNet that can be loaded ({_one_line(error)})") from None
+    _check_whole(pipeline, f"{place}: {folder}", None)
+    return pipeline
 
 
 def _variant(model: str, place: str, wanted: str | None) -> str | None:
@@ -263,7 +284,7 @@ def check_name(model: str, place: str) -> None:
     """
     _check_place(model, place)
     if Path(model).is_dir() and not (Path(model) / adapter_files.BASE).is_file():
-        model_files.check_folder(Path(model), place)
+        model_files.check_folder(step_files.policy_of(Path(model)) or Path(model), place)
 
 
 def _check_place(model: str, place: str) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dedpo.contract.sections.base import Section
 
@@ -84,6 +84,8 @@ class TrainConfig(Section):
     """Keep the last checkpoint beside the finished policy (three times its size), so that more steps go on from it."""
     evaluate_every: int = Field(100, ge=1)
     """Steps between measurements of implicit accuracy on held-out human pairs."""
+    snapshots: Annotated[int, Field(ge=0)] | list[Annotated[int, Field(ge=1)]] = 0
+    """Weights that are kept on the way, to compare arms at equal drift and each at its best: how many, or the steps."""
     validation_prompts: list[str] = Field([])
     """Prompts that are drawn at each measurement, with fixed noise, into validation/."""
     trackers: list[Literal["tensorboard", "wandb", "mlflow", "dvclive"]] = Field([])
@@ -94,3 +96,18 @@ class TrainConfig(Section):
     """Stop once mean |h| stays above this for ten steps; null: only a warning, above 20."""
     max_bad_steps: int = Field(5, ge=1)
     """Stop after this many non-finite losses or gradients in a row."""
+
+    @property
+    def snapshot_steps(self) -> list[int]:
+        """After which steps the weights are kept, ascending; the last step's are the policy's own."""
+        if isinstance(self.snapshots, list):
+            return sorted(self.snapshots)
+        return sorted({self.steps * i // (self.snapshots + 1) for i in range(1, self.snapshots + 1)} - {0})
+
+    @model_validator(mode="after")
+    def _snapshots_lie_on_the_way(self) -> Self:
+        if isinstance(self.snapshots, list) and (late := [s for s in self.snapshots if s >= self.steps]):
+            raise ValueError(
+                f"snapshots: {late[0]} is not before the last of {self.steps} steps, whose weights are the policy's own"
+            )
+        return self
