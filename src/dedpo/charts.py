@@ -47,6 +47,19 @@ class TrainingCurve(NamedTuple):
     emphasis: bool
 
 
+class Way(NamedTuple):
+    """One method's way along an axis, with intervals; columns of equal length. `best`: the index of its best place."""
+
+    title: str
+    colour: str
+    places: Sequence[float]
+    values: Sequence[float]
+    lows: Sequence[float]
+    highs: Sequence[float]
+    best: int | None
+    emphasis: bool
+
+
 class Side(NamedTuple):
     """Shares of one side, people or annotator, at each place of the axis; columns of equal length.
 
@@ -124,6 +137,30 @@ def curves(lines: Sequence[TrainingCurve], description: str) -> str:
         axes.margins(x=0.02)
         axes.set_xlabel("training step")
         return _inline(drawn, description)
+
+
+def ways(drawn: Sequence[Way], along: str, label: str, line: float | None, description: str) -> str:
+    """A line with intervals for each method, and a ring at its best place.
+
+    Args:
+        along, label: of the horizontal and the vertical axis.
+        line: where a vertical line is drawn.
+    """
+    with _figure(3.1) as (made, axes):
+        if line is not None:
+            axes.axvline(line, color=MUTED, linewidth=0.9, linestyle=_DASHES)
+        for way in sorted(drawn, key=lambda w: w.emphasis):
+            axes.vlines(way.places, way.lows, way.highs, color=way.colour, linewidth=1.2, alpha=0.45)
+            width = 2.4 if way.emphasis else 1.5
+            axes.plot(way.places, way.values, color=way.colour, linewidth=width, marker="o", markersize=3.5)
+            if way.best is not None:
+                ring = {"color": way.colour, "markerfacecolor": PAPER, "markersize": 8, "markeredgewidth": 1.8}
+                axes.plot([way.places[way.best]], [way.values[way.best]], "o", **ring)
+        axes.grid(axis="y")
+        axes.locator_params(axis="x", nbins=5)
+        axes.set_xlabel(along)
+        axes.set_ylabel(_short(label, 40))
+        return _inline(made, description)
 
 
 def shares(sides: Sequence[Side], label: str, ends: tuple[float, float], description: str) -> str:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dedpo.report.answer import Answer, answer, bounds, number
+from dedpo.report.frontier import Frontier
 from dedpo.report.summary import Estimate
 
 
@@ -90,3 +91,46 @@ def test_without_rivals_or_intervals() -> None:
 def test_numbers(value: float, text: str) -> None:
     assert number(value) == text
     assert bounds(Estimate(0, value, value, 1, "seeds")) == (f"{text} to {text}" if text != "–" else "no interval")
+
+
+def fair(**gaps: tuple[float, float]) -> Frontier:
+    """Arm → the primary minus it (at its best, at equal drift), each ± 0.1."""
+    return Frontier(
+        curves={},
+        best={"dedpo": 200, **dict.fromkeys(gaps, 80)},
+        drift=0.0124,
+        at_best={arm: gap(best, 0.1) for arm, (best, _) in gaps.items()},
+        at_drift={arm: gap(level, 0.1) for arm, (_, level) in gaps.items()},
+    )
+
+
+@pytest.mark.parametrize(
+    ("same", "best", "verdict"),
+    [
+        (0.3, 0.2, "better"),
+        (0.3, 0.05, "unclear"),
+        (0.3, -0.2, "mixed"),
+        (0.05, 0.3, "unclear"),
+        (-0.3, -0.2, "worse"),
+        (-0.3, 0.2, "mixed"),
+    ],
+)
+def test_better_only_if_it_holds_at_each_ones_best_step_as_well(same: float, best: float, verdict: str) -> None:
+    against = {"dpo_synthetic": gap(same, 0.1), "dpo_human": gap(same, 0.1)}
+    means = {"dedpo": gap(1, 0.1)}
+    found = answer("dedpo", "taste", against, means, fair(dpo_synthetic=(best, 0.1), dpo_human=(best, 0.1)))
+    assert found.verdict == verdict
+    assert "DeDPO 200, DPO + synthetic 80, DPO human 80" in found.fair[0]
+    assert "drift 0.0124" in found.fair[1]
+    # A rival that cannot be compared so leaves the verdict at equal settings.
+    alone = answer("dedpo", "taste", against, means, fair(dpo_human=(best, 0.1)))
+    assert alone.verdict == answer("dedpo", "taste", against, means).verdict
+
+
+def test_all_human_labels_are_a_ceiling_with_a_signed_gap() -> None:
+    found = ask({"dpo_human": gap(0.3, 0.1), "dpo_all_human": gap(-0.07, 0.02)}, dpo_all_human=1.1)
+    (note,) = found.notes
+    assert note.startswith(
+        "DPO all-human sees every human label and is a ceiling, not a rival: DeDPO minus it is −0.070"
+    )
+    assert found.verdict == "better"

@@ -300,3 +300,29 @@ def test_a_missing_policy_is_found_before_anything_is_sampled(
     with pytest.raises(UserError, match=r"model 'sft-1'.*no such folder"):
         stage.run(config, models=both, out=tmp_path / "out")
     assert not list((tmp_path / "out.partial").glob("*.parquet"))
+
+
+def test_the_step_is_chosen_on_other_prompts_than_it_is_judged_on(
+    models: dict[str, str], config: SampleConfig, tmp_path: Path, loaded: list[str]
+) -> None:
+    (tmp_path / "others.txt").write_text("a photo of a blue cross on navy\n")
+    named = {"dedpo@1-0": models["sft-0"], **models}
+    chosen = config.model_copy(update={"validation_prompts": str(tmp_path / "others.txt")})
+    found = stage.run(chosen, models=named, out=tmp_path / "samples", chosen_among=["dedpo@1-0", "dedpo-0"])
+    assert (found["pictures"], found["drawn"]) == (4 * 3 * 2 + 2, 4 * 3 * 2 + 2)
+    drawn = tables.read(tmp_path / "samples/validation", tables.SAMPLES)
+    assert set(drawn["model"].to_pylist()) == {"dedpo@1-0", "dedpo-0"}
+    assert set(drawn["prompt"].to_pylist()) == {"a photo of a blue cross on navy"}
+    assert tables.read(tmp_path / "samples", tables.SAMPLES).num_rows == 4 * 3 * 2
+    # Without them nothing is drawn, and nothing of them stays.
+    loaded.clear()
+    assert stage.run(config, models=named, out=tmp_path / "samples")["drawn"] == 0
+    assert not loaded
+    assert not (tmp_path / "samples/validation").exists()
+
+
+def test_a_prompt_on_both_lists_is_refused(models: dict[str, str], config: SampleConfig, tmp_path: Path) -> None:
+    (tmp_path / "others.txt").write_text(f"a cat\n{PROMPTS[1]}\n")
+    shared = config.model_copy(update={"validation_prompts": str(tmp_path / "others.txt")})
+    with pytest.raises(UserError, match=r"^sample.validation_prompts: .*others.txt: 1 of its prompts .*alert\(1\)"):
+        stage.run(shared, models=models, out=tmp_path / "samples", chosen_among=["dedpo-0"])

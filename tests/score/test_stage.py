@@ -334,3 +334,21 @@ def test_an_oracle_that_the_settings_name_is_known_by_its_address(url: str, samp
         moved = config.model_copy(update={"oracle_url": other})
         assert stage.run(moved, samples=samples, out=tmp_path / "scores")["carried_over"] == 0
     assert stage.run(config, samples=samples, out=tmp_path / "scores")["measured"] == 0
+
+
+def test_samples_on_validation_prompts_are_scored_beside_the_others(url: str, samples: Path, tmp_path: Path) -> None:
+    plain = stage.run(everything(url), samples=samples, out=tmp_path / "plain")
+    new = render(ASKED, np.random.default_rng(9))
+    rows = [
+        sample("dedpo-0", i, images.encode_png(Image.fromarray(new[i]))) | {"prompt_id": f"other {i}"} for i in range(5)
+    ]
+    write(samples / "validation", "dedpo-0", rows)
+    found = stage.run(everything(url), samples=samples, out=tmp_path / "scores")
+    assert found["samples"] == plain["samples"] + 5
+    assert found["means"] == plain["means"]
+    assert values(tmp_path / "scores") == values(tmp_path / "plain")
+    beside = values(tmp_path / "scores/validation")
+    assert {key[2] for key in beside} == {f"other {i}" for i in range(5)}
+    liked = oracle.human_reward(ASKED[:5], new[:5])
+    assert [beside["human_oracle", "dedpo-0", f"other {i}", 0] for i in range(5)] == pytest.approx(liked.tolist())
+    assert stage.run(everything(url), samples=samples, out=tmp_path / "scores")["measured"] == 0

@@ -32,10 +32,14 @@ def label(
     address, more pairs and another annotator and back, in <work>/labels.answers; delete that and <work>/labels to ask
     anew.
     """
+    from dedpo.cli.served import addressed, served
     from dedpo.label import stage
 
-    do = stage.plan if dry_run else stage.run
-    say(do(settings.label, pairs=paths.pairs, out=paths.labels))
+    if dry_run:
+        say(stage.plan(addressed(settings.label), pairs=paths.pairs, out=paths.labels))
+        return
+    with served(settings.label) as config:
+        say(stage.run(config, pairs=paths.pairs, out=paths.labels))
 
 
 @command(app)
@@ -105,20 +109,34 @@ def sample(
     if retire:
         for left, now in former.retire(paths.work, seeds=settings.seeds, arms=settings.arms).items():
             typer.echo(f"{left}: not in the settings any more; moved to {now}", err=True)
-    models = {"reference": settings.train.base} | {
-        f"{arm}-{seed}": str(paths.policy(seed, arm))
-        for seed in settings.seeds
-        for arm in paths.trained(settings.arms, settings.primary, seed)
-    }
-    say(stage.run(settings.sample, models=models, out=paths.samples))
+    models, chosen_among = _drawn(settings, paths)
+    say(stage.run(settings.sample, models=models, out=paths.samples, chosen_among=chosen_among))
+
+
+def _drawn(settings: Config, paths: Layout) -> tuple[dict[str, str], list[str]]:
+    """The models to draw by their names, and those among which each arm's best step is chosen."""
+    from dedpo.vision import step_files
+
+    models, chosen_among = {"reference": settings.train.base}, []
+    for seed in settings.seeds:
+        for arm in paths.trained(settings.arms, settings.primary, seed):
+            policy = paths.policy(seed, arm)
+            models[f"{arm}-{seed}"] = str(policy)
+            if settings.sample.snapshots is None or arm in settings.sample.snapshots:
+                kept = {f"{arm}@{steps}-{seed}": str(path) for steps, path in step_files.found(policy).items()}
+                models |= kept
+                chosen_among += [f"{arm}-{seed}", *kept] if kept else []
+    return models, chosen_among
 
 
 @command(app)
 def score(settings: Config, paths: Layout) -> None:
     """Score every sample."""
+    from dedpo.cli.served import served
     from dedpo.score import stage
 
-    say(stage.run(settings.score, samples=paths.samples, out=paths.scores, max_pixels=settings.data.max_pixels))
+    with served(settings.score) as config:
+        say(stage.run(config, samples=paths.samples, out=paths.scores, max_pixels=settings.data.max_pixels))
 
 
 @command(app)
@@ -137,6 +155,7 @@ def judge(
     What was answered once is not asked again: the same prompt and pictures keep their verdict, over kills, other
     settings and new trainings, in <work>/verdicts.answers; delete that and <work>/verdicts to have all judged anew.
     """
+    from dedpo.cli.served import addressed, served
     from dedpo.judge import comparisons, stage, summary
     from dedpo.judge.reading import read_cells
 
@@ -151,10 +170,10 @@ def judge(
     if left_out:
         say(f"not compared (no such arm, or the primary itself): {', '.join(left_out)}")
     if dry_run:
-        say(stage.plan(settings.judge, models=models, samples=paths.samples, out=paths.verdicts))
-    else:
-        found = stage.run(settings.judge, models=models, samples=paths.samples, out=paths.verdicts)
-        say(summary.describe(found))
+        say(stage.plan(addressed(settings.judge), models=models, samples=paths.samples, out=paths.verdicts))
+        return
+    with served(settings.judge) as config:
+        say(summary.describe(stage.run(config, models=models, samples=paths.samples, out=paths.verdicts)))
 
 
 @command(app)

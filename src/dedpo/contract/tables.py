@@ -21,6 +21,8 @@ from dedpo.errors import UserError
 
 # The `datasets` library's Image convention, so that a shard opens there as pictures.
 IMAGE: Final = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+# Below the other samples and scores, a folder of those on the prompts on which each arm's best step is chosen.
+VALIDATION: Final = "validation"
 
 
 @dataclass(frozen=True)
@@ -285,6 +287,11 @@ def shard_paths(path: Path) -> list[Path]:
         found = "the folder holds no .parquet file" if path.is_dir() else "no such file or folder"
         raise UserError(f"{path}: {found}; run the stage that writes it first")
     return shards
+
+
+def with_validation(folder: Path) -> list[Path]:
+    """The folder of samples or scores, and the one in it of those on validation prompts, if there is one."""
+    return [path for path in (folder, folder / VALIDATION) if path == folder or path.is_dir()]
 
 
 def _projected(rule: Table, columns: list[str]) -> Table:

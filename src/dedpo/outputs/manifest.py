@@ -44,7 +44,7 @@ def output_folder(
     changeable: Collection[str] = (),
     precious: str | None = None,
     shared: Collection[str] = (),
-    lasting: str | None = None,
+    lasting: Collection[str] = (),
 ) -> Iterator[Path]:
     """Yield a partial folder; on success write its manifest and rename it to `out`.
 
@@ -64,8 +64,8 @@ def output_folder(
             run may change them.
         precious: pattern of working files that cost too much to be thrown away for a run with another request.
         shared: names of all files that the stage writes, if others may lie in `out`, too: those stay.
-        lasting: pattern of files that say themselves what they were made from: they stay for another request, and the
-            stage sees to it that none is left that does not belong.
+        lasting: patterns of what says itself what it was made from: it stays for another request, and the stage sees to
+            it that nothing is left that does not belong.
 
     Raises:
         UserError: an input is missing, `out` cannot be written or is not this stage's, another process works there, or
@@ -138,7 +138,7 @@ def _finish(partial: Path, manifest: Mapping[str, Any], run: Mapping[str, Any]) 
 
 
 def _open_partial(
-    partial: Path, request: dict[str, Any], resumable: bool, precious: str | None, lasting: str | None
+    partial: Path, request: dict[str, Any], resumable: bool, precious: str | None, lasting: Collection[str]
 ) -> None:
     text = json.dumps(request, sort_keys=True)
     note = partial / REQUEST
@@ -153,7 +153,7 @@ def _open_partial(
     partial.mkdir(parents=True, exist_ok=True)
     # Killed while it is emptied, it is still this stage's, and nobody's to be resumed.
     disk.write_text(note, json.dumps({"stage": request["stage"], "config": {}, "inputs": {}, "dedpo": "none"}))
-    stays = {note, *(partial.glob(lasting) if lasting else ())}
+    stays = {note, *(path for pattern in lasting for path in partial.glob(pattern))}
     for path in partial.iterdir():
         if path not in stays:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

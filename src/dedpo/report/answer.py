@@ -6,11 +6,18 @@ import math
 from typing import Final, NamedTuple
 
 from dedpo.charts import Dot
+from dedpo.report.frontier import Frontier
 from dedpo.report.methods import REFERENCE, title
 from dedpo.report.summary import Estimate
 
 # Named before any result is seen: the two single-source arms that a debiased arm is meant to beat.
 RIVALS: Final = ("dpo_synthetic", "dpo_human")
+# It sees every human label: no rival, but what could be had for their price.
+CEILING: Final = "dpo_all_human"
+UNKNOWN: Final = (
+    "Not known: the arms are compared after the same number of steps, however far that has taken each. train.snapshots "
+    "and sample.validation_prompts compare them at equal drift and each at its best."
+)
 
 
 class Answer(NamedTuple):
@@ -18,12 +25,15 @@ class Answer(NamedTuple):
 
     Attributes:
         verdict: 'better', 'worse' or 'unclear': of the primary arm against all rivals, or against the reference where
-            none was trained; 'mixed': better than one and worse than another.
+            none was trained; 'mixed': better than one and worse than another. Where each arm can be taken at its own
+            best step, too, both verdicts must agree.
+        fair: sentences on arms at their own best step and at equal drift, or that it is not known.
         notes: sentences.
     """
 
     headline: str
     verdict: str
+    fair: list[str]
     notes: list[str]
 
 
@@ -32,28 +42,63 @@ def answer(
     metric: str,
     against: dict[str, Estimate],
     means: dict[str, Estimate],
+    frontier: Frontier | None = None,
 ) -> Answer:
     """Word the comparison of `primary` with its rivals on one metric, of which more is better.
 
     Args:
         against: method → primary minus that method.
         means: method → its own mean.
+        frontier: the arms at equal drift and each at its best; None: no snapshots were scored.
     """
     trained: list[str] = [r for r in RIVALS if r in against]
     rivals = trained or [r for r in (REFERENCE,) if r in against]
     if not rivals:
         headline = f"No comparison can be made for {title(primary)}: nothing else was scored on {metric}."
-        return Answer(headline, "unclear", _notes(primary, metric, against, means))
-    clauses = [_clause(against[r], title(r)) for r in rivals]
-    kinds = {_kind(against[r]) for r in rivals}
-    undecided = "mixed" if {"better", "worse"} <= kinds else "unclear"
-    verdict = kinds.pop() if len(kinds) == 1 else undecided
-    headline = f"{title(primary)} {_joined(clauses)} on {metric}."
+        return Answer(headline, "unclear", [], _notes(primary, metric, against, means))
+    verdict = _verdict([against[r] for r in rivals])
+    headline = f"{title(primary)} {_against(against, rivals)} on {metric}."
     notes = _notes(primary, metric, against, means)
+    fair = _fair(frontier, primary, rivals) if frontier else [UNKNOWN] if trained else []
+    if frontier and all(r in frontier.at_best for r in rivals):
+        verdict = _agreed(verdict, _verdict([frontier.at_best[r] for r in rivals]))
     if not trained:
         missing = " and ".join(title(r) for r in RIVALS if r != primary)
         notes.insert(0, f"Compared with the untouched reference alone: {missing} were not trained.")
-    return Answer(headline, verdict, notes)
+    return Answer(headline, verdict, fair, notes)
+
+
+def _verdict(differences: list[Estimate]) -> str:
+    kinds = {_kind(difference) for difference in differences}
+    undecided = "mixed" if {"better", "worse"} <= kinds else "unclear"
+    return kinds.pop() if len(kinds) == 1 else undecided
+
+
+def _agreed(first: str, second: str) -> str:
+    if first == second:
+        return first
+    return "mixed" if "mixed" in (first, second) or {first, second} == {"better", "worse"} else "unclear"
+
+
+def _fair(frontier: Frontier, primary: str, rivals: list[str]) -> list[str]:
+    """Whether it holds with each arm at its own best, and at one distance from the reference."""
+    found = []
+    if known := [r for r in rivals if r in frontier.at_best]:
+        chosen = ", ".join(f"{title(arm)} {frontier.best[arm]}" for arm in (primary, *known))
+        found.append(
+            f"Each at its own best step, chosen on other prompts by one rule ({chosen}), it "
+            f"{_against(frontier.at_best, known)}."
+        )
+    if known := [r for r in rivals if r in frontier.at_drift]:
+        found.append(
+            f"At one distance from the reference, the largest that every arm reaches (drift {frontier.drift:.4f}), it "
+            f"{_against(frontier.at_drift, known)}."
+        )
+    return found
+
+
+def _against(differences: dict[str, Estimate], rivals: list[str]) -> str:
+    return _joined([_clause(differences[r], title(r)) for r in rivals])
 
 
 def _kind(difference: Estimate) -> str:
@@ -97,8 +142,14 @@ def _notes(
             if set(over.values()) == {"prompts"}
             else "Some methods have one training seed; their intervals are over prompts only."
         )
+    if CEILING in against and primary != CEILING:
+        gap = against[CEILING]
+        notes.append(
+            f"{title(CEILING)} sees every human label and is a ceiling, not a rival: {title(primary)} minus it is "
+            f"{number(gap.mean, signed=True)} (95 % interval {bounds(gap, signed=True)})."
+        )
     best = max(means, key=lambda m: means[m].mean)
-    if best != primary:
+    if best not in (primary, CEILING):
         notes.append(_ahead(title(best), metric, against.get(best), means[best], title(primary)))
     below = against.get(REFERENCE)
     if below is not None and len(against) > 1 and _kind(below) != "better":

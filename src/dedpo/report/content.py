@@ -14,6 +14,7 @@ from dedpo.report import labels, summary, training
 from dedpo.report.answer import Answer, answer
 from dedpo.report.bias import Bias, bias
 from dedpo.report.costs import Cost, costs
+from dedpo.report.frontier import Frontier, frontier
 from dedpo.report.judged import Judged, judged
 from dedpo.report.labels import Draws
 from dedpo.report.methods import REFERENCE, Method, shown
@@ -39,6 +40,7 @@ class Content:
         policies: method → measure → estimate over training seeds.
         worth: method → training seed → targets.json; n_eff_at: where that is counted, in words.
         curves: measure → lines.
+        frontier: None where no snapshots of the primary arm were scored.
         judged, bias: None if not available; bias_page: where the whole bias report lies.
         costs: a row a stage.
         data, labels, judging: the summaries of import, labelling and judge; None if not available.
@@ -53,6 +55,7 @@ class Content:
     sampling_seeds: int
     interval: str
     answer: Answer
+    frontier: Frontier | None
     means: dict[str, dict[str, Estimate]]
     differences: dict[str, dict[str, Estimate]]
     wins: dict[str, dict[str, Estimate]]
@@ -97,6 +100,15 @@ def build(
     main = {m: found[config.metric] for m, found in means.items() if config.metric in found}
     differences = summary.differences(primary, metrics)
     against = {m: found[config.metric] for m, found in differences.items() if config.metric in found}
+    beside = sources.validation.metrics.get(config.metric, {}) if sources.validation else {}
+    fair = frontier(
+        primary,
+        sources.snapshots.metrics[config.metric],
+        beside,
+        training.drifts(sources.logs),
+        sources.grid.seeds,
+        training.steps(sources.policies),
+    )
     origin, worth = provenance(sources.manifests), labels.worth(sources.targets)
     return Content(
         primary=primary,
@@ -107,7 +119,8 @@ def build(
         prompts=len(sources.grid.prompt_ids),
         sampling_seeds=cells[primary].shape[2],
         interval=summary.interval_kind(main),
-        answer=answer(primary, config.metric, against, main),
+        answer=answer(primary, config.metric, against, main, fair),
+        frontier=fair,
         means=means,
         differences=differences,
         wins=summary.win_rates({m.name: cells[m.name] for m in methods if m.name in cells}),

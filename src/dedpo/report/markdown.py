@@ -19,6 +19,7 @@ def render(content: Content) -> str:
     """The answer, the table of methods, paired differences, labels, prompts shown, durations, commits."""
     parts = [
         f"# {_text(content.answer.headline)}",
+        "\n\n".join(_text(line) for line in content.answer.fair),
         _facts(content),
         "\n".join(f"- {_text(note)}" for note in (*content.answer.notes, *content.warnings)),
         "## Methods",

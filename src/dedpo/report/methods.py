@@ -36,7 +36,7 @@ _KNOWN: Final = (
 )
 _OTHERS: Final = ("#5d78c9", "#a0628f", "#3f8f5f", "#b07a3a")
 # As narrow as sampling's file names: the arm becomes part of a path.
-_MODEL: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)-(\d+)")
+_MODEL: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*(?:@\d+)?)-(\d+)")
 
 
 def shown(names: Iterable[str]) -> list[Method]:
@@ -52,8 +52,21 @@ def title(name: str) -> str:
     return shown([name])[0].title
 
 
+def is_snapshot(method: str) -> bool:
+    """Whether a method is '<arm>@<steps>': an arm after some of its steps."""
+    return "@" in method
+
+
+def at_step(method: str, arm: str, last: int | None = None) -> int | None:
+    """How many steps `method` has taken of those of `arm`: the number behind '@', `last` for the arm itself."""
+    name, _, steps = method.partition("@")
+    if name != arm:
+        return None
+    return int(steps) if steps else last
+
+
 def parse_model(model: str) -> tuple[str, int | None]:
-    """'<arm>-<training seed>' as (arm, seed); 'reference' has no seed.
+    """'<arm>-<training seed>' as (arm, seed), '<arm>@<steps>-<training seed>' likewise; 'reference' has no seed.
 
     Raises:
         UserError: neither.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dedpo import html_pages
-from dedpo.charts import MACHINE, MUTED, PEOPLE, Dot, Side, TrainingCurve, curves, dots, shares
+from dedpo.charts import MACHINE, MUTED, PEOPLE, Dot, Side, TrainingCurve, Way, curves, dots, shares, ways
 from dedpo.html_pages import percent
 from dedpo.report import costs, judged
 from dedpo.report.answer import bounds, number
@@ -75,7 +75,30 @@ def _charts(content: Content) -> dict[str, str]:
         ]
         last = "; ".join(f"{line.title} ends at {number(line.values[-1])}" for line in drawn)
         charts[key] = curves(drawn, f"{CURVES[key]} over training steps: {last}")
-    return charts | _bias_charts(content)
+    return charts | _frontier_chart(content) | _bias_charts(content)
+
+
+def _frontier_chart(content: Content) -> dict[str, str]:
+    found = content.frontier
+    if found is None:
+        return {}
+    drawn = [
+        Way(
+            m.title,
+            m.colour,
+            [place.drift for place in curve],
+            [place.estimate.mean for place in curve],
+            [place.estimate.low for place in curve],
+            [place.estimate.high for place in curve],
+            next((i for i, place in enumerate(curve) if place.steps == found.best.get(m.name)), None),
+            m.name == content.primary,
+        )
+        for m in content.methods
+        if (curve := found.curves.get(m.name))
+    ]
+    spoken = "; ".join(f"{way.title} {number(way.values[-1])} at {way.places[-1]:.4f}" for way in drawn)
+    axis = "drift ‖θ−θ_ref‖ / ‖θ_ref‖"
+    return {"frontier": ways(drawn, axis, content.metric, found.drift, f"{content.metric} over drift: {spoken}")}
 
 
 def _bias_charts(content: Content) -> dict[str, str]:

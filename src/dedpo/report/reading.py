@@ -69,6 +69,8 @@ class Sources:
     """Everything that was found.
 
     Attributes:
+        grid: scores of the reference and the policies.
+        snapshots: the same with the policies on the way; validation: on the prompts on which a step is chosen.
         policies: the last measurements of each training; logs: its measurements step by step.
         labels, data, bias, judged: None if not available, or if another version wrote it in a way of its own.
         verdicts: rows of the verdicts table; none if not available.
@@ -76,6 +78,8 @@ class Sources:
     """
 
     grid: Grid
+    snapshots: Grid
+    validation: Grid | None
     policies: dict[Run, Training]
     logs: dict[Run, list[Logged]]
     targets: dict[Run, Targets]
@@ -105,7 +109,8 @@ def read(places: Places) -> Sources:
         UserError: the scores are missing, unfinished or broken.
     """
     manifests = {"scores": read_manifest(places.scores)}
-    scores = read_scores(places.scores)
+    snapshots = read_scores(places.scores)
+    scores = snapshots.without_snapshots()
     arms = sorted({arm for cells in scores.metrics.values() for arm in cells} - {REFERENCE})
     runs = [(arm, seed) for seed in scores.seeds for arm in arms]
     folders = {(arm, seed): places.policies / str(seed) / arm for arm, seed in runs}
@@ -116,6 +121,8 @@ def read(places: Places) -> Sources:
     verdicts = places.verdicts if "verdicts" in manifests else None
     return Sources(
         grid=scores,
+        snapshots=snapshots,
+        validation=read_scores(beside) if (beside := places.scores / tables.VALIDATION).is_dir() else None,
         policies=_each({run: folder / "metrics.json" for run, folder in folders.items()}, Training, "train"),
         logs={run: log for run in runs if (log := read_lines(folders[run] / "metrics.jsonl"))},
         targets=_each({(a, s): places.targets / f"{s}/{a}/targets.json" for a, s in runs}, Targets, "targets"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dedpo.contract.records.report import Report, RivalShares, Table
+from dedpo.contract.records.report import Fair, Report, RivalShares, Table
 from dedpo.contract.sections import ReportConfig
 from dedpo.outputs.manifest import output_folder, write_json, write_text
 from dedpo.report import markdown, page, training
@@ -98,10 +98,24 @@ def _metrics(content: Content) -> Report:
         "methods": _plain(content.means),
         "differences": _plain(content.differences),
         "win_rates": _plain(content.wins),
+        "frontier": _frontier(content),
         "policies": _plain(content.policies),
         "labels": means(content.worth.get(content.primary, {})),
         "judge": _judge(content),
         "bias": plain(content.bias),
+    }
+
+
+def _frontier(content: Content) -> Fair | None:
+    found = content.frontier
+    if found is None:
+        return None
+    gaps = _plain({"at_best": found.at_best, "at_drift": found.at_drift})
+    return {
+        "drift": found.drift,
+        "best_step": found.best,
+        "at_best": gaps["at_best"],
+        "at_drift": gaps["at_drift"],
     }
 
 

@@ -13,7 +13,7 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dedpo.report.methods import REFERENCE, parse_model
+from dedpo.report.methods import REFERENCE, is_snapshot, parse_model
 from dedpo.rng import generator
 from dedpo.stats.intervals import student
 
@@ -53,6 +53,13 @@ class Grid(NamedTuple):
     sampling_seeds: list[int]
     metrics: dict[str, Cells]
 
+    def without_snapshots(self) -> Grid:
+        """The reference and the policies alone."""
+        kept = {
+            metric: {m: c for m, c in cells.items() if not is_snapshot(m)} for metric, cells in self.metrics.items()
+        }
+        return self._replace(metrics=kept)
+
 
 def grid(
     models: Sequence[str], prompt_ids: Sequence[str], seeds: Sequence[int], metrics: Sequence[str], values: Floats
@@ -60,7 +67,7 @@ def grid(
     """Arrange the rows of a scores table; the five columns have one length.
 
     Raises:
-        UserError: a model's name is neither 'reference' nor '<arm>-<training seed>'.
+        UserError: a model's name is none that `parse_model` reads.
     """
     model_names, model = np.unique(np.asarray(models), return_inverse=True)
     prompt_names, prompt = np.unique(np.asarray(prompt_ids), return_inverse=True)

@@ -64,6 +64,27 @@ def warnings(policies: Mapping[Run, Training]) -> list[str]:
     return found
 
 
+def steps(policies: Mapping[Run, Training]) -> dict[str, int]:
+    """Arm → after how many steps its policy's weights were saved."""
+    found: dict[str, int] = {}
+    for (arm, _), metrics in policies.items():
+        taken = metrics["best_step"] + 1 if "best_step" in metrics else metrics["steps"]
+        found[arm] = max(found.get(arm, 0), taken)
+    return found
+
+
+def drifts(logs: Mapping[Run, list[Logged]]) -> dict[Run, dict[int, float]]:
+    """Arm and training seed → steps taken → ‖θ−θ_ref‖ / ‖θ_ref‖, where it was measured."""
+    return {
+        run: {
+            int(step) + 1: drift
+            for row in log
+            if (step := finite(row.get("step"))) is not None and (drift := finite(row.get("drift"))) is not None
+        }
+        for run, log in logs.items()
+    }
+
+
 def curves(methods: Sequence[Method], logs: Mapping[Run, list[Logged]]) -> dict[str, list[Line]]:
     """Measure → a line for each method that logged it."""
     drawn = {key: [line for m in methods if (line := _line(key, m, logs))] for key in CURVES}

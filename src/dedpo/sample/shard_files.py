@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MADE_FROM: Final = "made_from"
 # Which pictures there are, but not what one looks like; `device` is told apart by what it stands for.
-_WHICH: Final = {"prompts", "seeds", "vae", "device"}
+_WHICH: Final = {"prompts", "validation_prompts", "snapshots", "seeds", "vae", "device"}
 
 
 def made_from(config: SampleConfig, model: Any, vae: Any, device: str) -> str | None:

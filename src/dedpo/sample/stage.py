@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from dedpo.contract import tables
 from dedpo.contract.records.evaluation import Sampled, Samples
 from dedpo.contract.sections import SampleConfig
-from dedpo.errors import UserError
+from dedpo.contract.tables import VALIDATION
+from dedpo.errors import UserError, excerpt
 from dedpo.outputs import origin
 from dedpo.outputs.manifest import MANIFEST, input_hashes, note_run, output_folder, write_json
 from dedpo.sample import shard_files
@@ -26,17 +28,18 @@ if TYPE_CHECKING:
 
 REFERENCE = "reference"
 BF16 = "sample.precision=bf16; finished models stay"
-_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]*")
 
 
-def run(config: SampleConfig, *, models: dict[str, str], out: Path) -> Sampled:
-    """Write `samples-<model>.parquet` for every model, and summary.json.
+def run(config: SampleConfig, *, models: dict[str, str], out: Path, chosen_among: Collection[str] = ()) -> Sampled:
+    """Write `samples-<model>.parquet` for every model, and summary.json; validation/ likewise for other prompts.
 
     Pictures that `out` holds, or that a killed run has left, are kept where they would come out the same: another model
     beside the others, or more prompts after the others, draw only what is new.
 
     Args:
         models: name → diffusers folder or hub id, such as {'reference': 'models/shapes-sd', 'dedpo-0': …}.
+        chosen_among: names of the models that are drawn on `sample.validation_prompts`, too, at the first seed.
 
     Returns:
         the content of summary.json; and how much was drawn and carried over.
@@ -45,11 +48,18 @@ def run(config: SampleConfig, *, models: dict[str, str], out: Path) -> Sampled:
         UserError: no usable prompts, a bad model name, a model that cannot be loaded or gives no finite pictures.
     """
     prompts, dropped = read_prompts(Path(config.prompts))
+    sets = {"": (config, prompts, models)}
+    if config.validation_prompts and chosen_among:
+        others = _validation_prompts(config.validation_prompts, prompts)
+        first = config.model_copy(update={"seeds": config.seeds[:1]})
+        sets[VALIDATION] = (first, others, {name: models[name] for name in chosen_among})
     _check_models(models, config)
     named: dict[str, str | None] = {f"model {name}": source for name, source in models.items()}
     named["vae"] = config.vae
     here, on_hub = origin.split_models(named)
     inputs = {"prompts": Path(config.prompts)} | here
+    if VALIDATION in sets:
+        inputs["validation_prompts"] = Path(str(config.validation_prompts))
     settings = config.model_dump() | {"models": models}
     with output_folder(
         out,
@@ -58,25 +68,32 @@ def run(config: SampleConfig, *, models: dict[str, str], out: Path) -> Sampled:
         inputs=inputs,
         models=on_hub,
         resumable=True,
-        lasting="samples-*.parquet",
+        lasting=("samples-*.parquet", VALIDATION),
     ) as partial:
         contents = input_hashes(partial) | origin.hub_commits(on_hub)
-        cut, drawn = _sample_models(config, models, contents, prompts, partial, out)
+        if VALIDATION not in sets:
+            shutil.rmtree(partial / VALIDATION, ignore_errors=True)
+        cut, drawn = 0, 0
+        for folder, (settled, asked, drawing) in sets.items():
+            (partial / folder).mkdir(exist_ok=True)
+            found = _sample_models(settled, drawing, contents, asked, partial / folder, out / folder)
+            cut, drawn = cut + found[0], drawn + found[1]
+        pictures = sum(len(c.seeds) * len(asked) * len(drawing) for c, asked, drawing in sets.values())
         summary: Samples = {
             "models": sorted(models),
             "prompts": len(prompts),
             "seeds": config.seeds,
-            "pictures": len(models) * len(prompts) * len(config.seeds),
+            "pictures": pictures,
             "duplicate_prompts_dropped": dropped,
             "prompts_cut_at_token_limit": cut,
         }
         write_json(partial / "summary.json", summary)
-        kept = summary["pictures"] - drawn
+        kept = pictures - drawn
         note_run(partial, {"drawn": drawn, "carried_over": kept})
     return {**summary, "drawn": drawn, "carried_over": kept}
 
 
-def read_prompts(path: Path) -> tuple[list[str], int]:
+def read_prompts(path: Path, setting: str = "sample.prompts") -> tuple[list[str], int]:
     """The prompts of a text file, one a line, in order; blank lines are skipped.
 
     Returns:
@@ -89,17 +106,27 @@ def read_prompts(path: Path) -> tuple[list[str], int]:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError(
-            f"sample.prompts: {path}: {error.strerror or error}; name a text file with one prompt a line"
+            f"{setting}: {path}: {error.strerror or error}; name a text file with one prompt a line"
         ) from None
     except UnicodeDecodeError as error:
-        raise UserError(f"sample.prompts: {path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+        raise UserError(f"{setting}: {path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
     # Not splitlines(), which also breaks a prompt at form feeds and other rarities.
     lines = [line.strip() for line in text.split("\n")]
     filled = [line for line in lines if line]
     if not filled:
-        raise UserError(f"sample.prompts: {path} holds no prompt; write one a line")
+        raise UserError(f"{setting}: {path} holds no prompt; write one a line")
     prompts = list(dict.fromkeys(filled))
     return prompts, len(filled) - len(prompts)
+
+
+def _validation_prompts(path: str, test: Collection[str]) -> list[str]:
+    prompts, _ = read_prompts(Path(path), "sample.validation_prompts")
+    if shared := [prompt for prompt in prompts if prompt in set(test)]:
+        raise UserError(
+            f"sample.validation_prompts: {path}: {len(shared)} of its prompts are among sample.prompts, such as "
+            f"'{excerpt(shared[0], 80)}'; what was chosen on a prompt cannot be judged by it: take them out of one file"
+        )
+    return prompts
 
 
 def _check_models(models: dict[str, str], config: SampleConfig) -> None:
@@ -107,7 +134,9 @@ def _check_models(models: dict[str, str], config: SampleConfig) -> None:
         raise UserError("sample: no model to sample; name at least one, such as the reference")
     for name in models:
         if not _MODEL_NAME.fullmatch(name):
-            raise UserError(f"sample: model name {name!r}: use letters, digits, '.', '_' and '-' (it names a file)")
+            raise UserError(
+                f"sample: model name {name!r}: use letters, digits, '.', '_', '@' and '-' (it names a file)"
+            )
     if len(set(config.seeds)) < len(config.seeds):
         raise UserError(f"sample.seeds holds a value twice: {config.seeds}; the second would repeat its pictures")
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from dedpo.asking.answers import Log, Store, log_name, shown
 from dedpo.contract import tables
@@ -45,7 +47,13 @@ def shown_samples(samples: Path) -> dict[Key, str]:
     """For each sample, in the table's order, its picture and prompt as `asking.answers.shown` has them."""
     return {
         (row["model"], row["prompt_id"], row["seed"]): shown(row["prompt"], row["image"]["bytes"] or b"")
-        for shard in tables.iterate(samples, tables.SAMPLES)
-        for chunk in shard.to_batches(max_chunksize=64)
+        for chunk in batches(samples, 64)
         for row in chunk.to_pylist()
     }
+
+
+def batches(samples: Path, size: int) -> Iterator[pa.RecordBatch]:
+    """The samples, those on validation prompts behind the others, by `size` of one shard."""
+    for folder in tables.with_validation(samples):
+        for shard in tables.iterate(folder, tables.SAMPLES):
+            yield from shard.to_batches(max_chunksize=size)

@@ -23,7 +23,7 @@ from dedpo.errors import UserError, excerpt
 from dedpo.outputs import freshness, origin
 from dedpo.outputs.manifest import input_hashes, note_run, output_folder, write_json
 from dedpo.score import plan
-from dedpo.score.answers import Key, Score, opened, shown_samples
+from dedpo.score.answers import Key, Score, batches, opened, shown_samples
 from dedpo.score.plan import Model
 from dedpo.terminal import Advance, note_kept, progress
 from dedpo.vision.images import data_url, decode
@@ -60,8 +60,11 @@ def run(
     """
     freshness.require(samples, "run 'dedpo sample' again")
     log = log or log_folder(out)
-    # Over all shards: no sample is there twice.
-    tables.read(samples, tables.SAMPLES, list(tables.SAMPLES.key))
+    keys = {
+        # Over all shards: no sample is there twice.
+        folder.relative_to(samples): tables.read(folder, tables.SAMPLES, list(tables.SAMPLES.key)).to_pylist()
+        for folder in tables.with_validation(samples)
+    }
     here, on_hub = origin.split_models(plan.named_models(config))
     inputs = {"samples": samples} | here
     with output_folder(out, stage="score", config=config.model_dump(), inputs=inputs, models=on_hub) as partial:
@@ -79,21 +82,22 @@ def run(
             kept = sum(store.is_answered(picture) for store in stores.values() for picture in pictures.values())
             note_kept("score", "scores", kept, total, f"to measure ({log})")
             if asked := plan.oracle_metrics(config):
-                batches = _Waiting(samples, BATCH, pictures, {m: stores[m] for m in asked})
-                asyncio.run(_score_at_oracle(config, samples, batches))
+                waiting = _Waiting(samples, BATCH, pictures, {m: stores[m] for m in asked})
+                asyncio.run(_score_at_oracle(config, samples, waiting))
             for model, asked in plan.models(config).items():
-                batches = _Waiting(samples, config.batch_size, pictures, {m: stores[m] for m in asked})
-                _score_here(config, model, samples, batches, max_pixels)
-            scores = _table(stores, pictures)
+                waiting = _Waiting(samples, config.batch_size, pictures, {m: stores[m] for m in asked})
+                _score_here(config, model, samples, waiting, max_pixels)
+            scores = {place: _table(stores, pictures, rows) for place, rows in keys.items()}
             for store in stores.values():
                 store.write(partial, sorted(store.answers))
         summary: Scores = {
             "samples": len(pictures),
-            "means": _means(scores),
+            "means": _means(scores[Path()]),
             # What decided each metric's values: hashes and commits of weights, versions.
             "measured_by": {metric: plan.identity(config, metric, weights) for metric in config.metrics},
         }
-        tables.write(scores, tables.SCORES, partial / "scores.parquet")
+        for place, table in scores.items():
+            tables.write(table, tables.SCORES, partial / place / "scores.parquet")
         write_json(partial / "summary.json", summary)
         note_run(partial, {"measured": total - kept, "carried_over": kept})
     return {**summary, "measured": total - kept, "carried_over": kept}
@@ -120,10 +124,9 @@ class _Waiting:
 
     def __iter__(self) -> Iterator[Rows]:
         # Cut as if none were left out: another model more is scored in the batches of a run in one go, to the last bit.
-        for shard in tables.iterate(self.samples, tables.SAMPLES):
-            for chunk in shard.to_batches(max_chunksize=self.size):
-                if rows := [row for row in chunk.to_pylist() if self.is_waiting(row)]:
-                    yield rows
+        for chunk in batches(self.samples, self.size):
+            if rows := [row for row in chunk.to_pylist() if self.is_waiting(row)]:
+                yield rows
 
     def add(self, row: Mapping[str, Any], values: Mapping[Any, float]) -> None:
         for metric, store in self.stores.items():
@@ -166,8 +169,8 @@ def _score_here(config: ScoreConfig, model: Model, samples: Path, waiting: _Wait
 
     if not (count := waiting.count()):
         return
-    table = tables.read(samples, tables.SAMPLES, columns=[*tables.SAMPLES.key, "prompt"])
-    prompts = [row["prompt"] for row in table.to_pylist() if waiting.is_waiting(row)]
+    read = [tables.read(f, tables.SAMPLES, [*tables.SAMPLES.key, "prompt"]) for f in tables.with_validation(samples)]
+    prompts = [row["prompt"] for table in read for row in table.to_pylist() if waiting.is_waiting(row)]
     many = memory_errors(f"score: {config.batch_size} pictures at a time through {model.weights}", MEMORY_REMEDY)
     with many, progress(f"scoring {count} samples with {model.weights}", count) as advance:
         scorer = LocalScorer(config, model, list(waiting.stores), prompts)
@@ -202,11 +205,11 @@ def _bad_picture(row: dict[str, Any], samples: Path, error: ValueError) -> UserE
     )
 
 
-def _table(stores: Mapping[Metric, Store[Score]], pictures: Mapping[Key, str]) -> pa.Table:
+def _table(stores: Mapping[Metric, Store[Score]], pictures: Mapping[Key, str], samples: Rows) -> pa.Table:
     rows = [
-        dict(zip(tables.SAMPLES.key, key, strict=True)) | {"metric": metric, "value": store.answers[picture,].value}
+        key | {"metric": metric, "value": store.answers[pictures[key["model"], key["prompt_id"], key["seed"]],].value}
         for metric, store in stores.items()
-        for key, picture in pictures.items()
+        for key in samples
     ]
     return pa.Table.from_pylist(rows, schema=tables.SCORES.schema).sort_by(KEY)
 

@@ -32,9 +32,15 @@ class Agreed(Counted):
 # Nothing where there is no bias report.
 BiasNumbers = TypedDict("BiasNumbers", {"agreement": NotRequired[Agreed]})
 
-# method → metric → mean; rival → criterion → shares of verdicts.
+# Arms each at their own best step and all at one drift: what the primary arm has more than each.
+Fair = TypedDict("Fair", {
+    "drift": float | None, "best_step": dict[str, int], "at_best": dict[str, Mean], "at_drift": dict[str, Mean],
+})  # fmt: skip
+
+# method → metric → mean; frontier: None without snapshots; rival → criterion → shares of verdicts.
 Report = TypedDict("Report", {
     "seeds": list[int], "primary": str, "metric": str, "interval": str, "verdict": str, "methods": Table,
     "differences": Table, "win_rates": Table, "policies": Table, "labels": LabelMeans,
+    "frontier": NotRequired[Fair | None],
     "judge": dict[str, dict[str, RivalShares]], "bias": BiasNumbers,
 })  # fmt: skip

@@ -15,6 +15,10 @@ class SampleConfig(Section):
 
     prompts: str = "outputs/world/prompts-validation.txt"
     """A text file, one prompt a line."""
+    snapshots: list[Arm] | None = None
+    """The arms of which train.snapshots are drawn; null: all that have them."""
+    validation_prompts: str | None = None
+    """A text file of other prompts, on which, at the first seed, each arm's best step is chosen; null: none is."""
     seeds: list[int] = Field([0, 1], min_length=1)
     steps: int = Field(20, ge=1)
     """DPM-Solver++ steps."""
@@ -39,7 +43,8 @@ class ScoreConfig(Section):
     metrics: list[Metric] = Field(["pickscore", "clipscore"], min_length=1)
     """What to measure: human_oracle and adherence at the endpoint `oracle_url`, the others by models that run here."""
     oracle_url: str | None = None
-    """A scoring endpoint that answers POST /v1/score; null: $DEDPO_ORACLE_URL."""
+    """A scoring endpoint that answers POST /v1/score; null: $DEDPO_ORACLE_URL; world: the embedded one, started by the
+    stage."""
     concurrency: int = Field(8, ge=1)
     timeout: float = Field(60.0, gt=0)
     """Seconds for one request."""
@@ -72,7 +77,8 @@ class JudgeConfig(Section):
     """A judge behind Gemini's API, for evaluation only (`dedpo judge`)."""
 
     base_url: str | None = None
-    """Where the judge answers; null: $GEMINI_BASE_URL, else Google. Key: $GEMINI_API_KEY, else $GOOGLE_API_KEY."""
+    """Where the judge answers; null: $GEMINI_BASE_URL, else Google. Key: $GEMINI_API_KEY, else $GOOGLE_API_KEY.
+    world: the embedded world's, started by the stage."""
     model: str | None = Field(JUDGE, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """The model's name there; it becomes the judge's name. null: no judge, and the report goes without verdicts."""
     rivals: list[Arm | Literal["reference"]] = Field(["dpo_synthetic", "dpo_human", "reference"], min_length=1)

@@ -1,0 +1,40 @@
+"""The embedded world's server for as long as a stage asks it, where a setting names 'world' as the endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, TypeVar
+
+from dedpo.contract.sections import JudgeConfig, LabelConfig, ScoreConfig
+
+WORLD: Final = "world"
+Asking = TypeVar("Asking", LabelConfig, ScoreConfig, JudgeConfig)
+
+
+def is_world(config: LabelConfig | ScoreConfig | JudgeConfig) -> bool:
+    """Whether a stage asks the embedded world."""
+    return (config.oracle_url if isinstance(config, ScoreConfig) else config.base_url) == WORLD
+
+
+def addressed(config: Asking) -> Asking:
+    """The settings with the address left to the environment: in them it would be another one at every run."""
+    if not is_world(config):
+        return config
+    return config.model_copy(update={"oracle_url" if isinstance(config, ScoreConfig) else "base_url": None})
+
+
+@contextmanager
+def served(config: Asking) -> Iterator[Asking]:
+    """Start the world's server if the settings name it, on a free port, and stop it in the end.
+
+    Raises:
+        UserError: it could not be started.
+    """
+    if not is_world(config):
+        yield config
+        return
+    from dedpo.world.serve import beside
+
+    with beside():
+        yield addressed(config)
