@@ -25,7 +25,7 @@ demo: .venv/installed
 	@if [ -n "$(SEEDS)" ]; then $(HERE) dedpo config --set "seeds=$$(.venv/bin/python -c 'print(list(range($(SEEDS))))')" --write; fi
 	@# DVC must be told where there is no history, as in an archive of the source.
 	@[ -e .git ] || grep -qs no_scm .dvc/config.local || printf '[core]\n    no_scm = true\n' >> .dvc/config.local
-	@$(HERE) dedpo world serve -- dvc repro
+	@$(HERE) dvc repro
 	@echo "The report: $(CURDIR)/reports/report.html"
 
 test: .venv/installed

@@ -1,4 +1,4 @@
-"""The whole loop at reduced size, by the commands of the README: dvc repro inside the world's servers."""
+"""The whole loop at reduced size, by the commands of the README: dvc repro, whose stages start the world's servers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -19,9 +20,11 @@ SMALL = {
     "world.pairs": 60,
     "data.labelled": 15,
     "train.steps": 3,
+    "train.snapshots": [1, 2],
     "train.batch_size": 8,
     "train.warmup_steps": 1,
     "sample.prompts": "prompts.txt",
+    "sample.validation_prompts": "others.txt",
     "sample.seeds": "[0]",
     "sample.steps": 2,
     "report.grid_prompts": 2,
@@ -39,6 +42,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ignore = {"ignore": shutil.ignore_patterns("cache", "tmp")} if source.is_dir() else {}
         copy(source, folder / name, **ignore)
     (folder / "prompts.txt").write_text("\n".join(PROMPTS) + "\n")
+    (folder / "others.txt").write_text("a photo of a blue square on white\n")
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     sets = [part for k, v in SMALL.items() for part in ("--set", f"{k}={v}")]
     _run(folder, "dedpo", "config", *sets, "--write")
@@ -62,7 +66,7 @@ def _run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def finished(workspace: Path) -> Path:
-    _run(workspace, "dedpo", "world", "serve", "--", "dvc", "repro")
+    _run(workspace, "dvc", "repro")
     return workspace
 
 
@@ -78,6 +82,21 @@ def test_the_metrics_hold_every_arm_the_reference_and_both_metrics(finished: Pat
 
 
 @pytest.mark.timeout(1100)
+def test_arms_are_compared_at_their_best_and_at_one_drift(finished: Path) -> None:
+    found = json.loads((finished / "reports" / "metrics.json").read_text())["frontier"]
+    drawn = {"dpo_human", "dpo_synthetic", "dedpo_tuned"}
+    assert set(found["best_step"]) == drawn
+    assert set(found["best_step"].values()) <= {1, 2, 3}
+    assert found["drift"] > 0
+    assert set(found["at_best"]) == set(found["at_drift"]) == drawn - {"dedpo_tuned"}
+
+
+@pytest.mark.timeout(1100)
+def test_no_server_outlives_its_stage(finished: Path) -> None:
+    assert not [p for p in psutil.process_iter(["cmdline"]) if "dedpo.world.serve" in (p.info["cmdline"] or [])]
+
+
+@pytest.mark.timeout(1100)
 def test_the_report_is_one_page_with_its_pictures(finished: Path) -> None:
     page = (finished / "reports" / "report.html").read_text()
     assert len(page) < 8_000_000
@@ -88,7 +107,7 @@ def test_the_report_is_one_page_with_its_pictures(finished: Path) -> None:
 
 @pytest.mark.timeout(1100)
 def test_a_second_run_does_nothing_and_says_so(finished: Path) -> None:
-    done = _run(finished, "dedpo", "world", "serve", "--", "dvc", "repro")
+    done = _run(finished, "dvc", "repro")
     assert "Data and pipelines are up to date" in done.stdout + done.stderr
     assert "Running stage" not in done.stdout
 

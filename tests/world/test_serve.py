@@ -12,7 +12,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -20,7 +21,8 @@ import psutil
 import pytest
 
 from dedpo.errors import UserError
-from dedpo.world.serve import listening, serve
+from dedpo.world.annotators import ANNOTATORS
+from dedpo.world.serve import beside, listening, serve
 from dedpo.world.server import app
 
 SERVE = "import sys; from dedpo.world.serve import serve; raise SystemExit(serve(int(sys.argv[1]), sys.argv[2:]))"
@@ -80,7 +82,7 @@ def test_the_command_finds_the_server_in_its_environment_and_gives_the_exit_stat
     assert found["env"]["GEMINI_BASE_URL"] == url
     assert found["env"]["OPENAI_API_KEY"] == found["env"]["GEMINI_API_KEY"] == "EMPTY"
     assert "127.0.0.1" in found["env"]["NO_PROXY"].split(",")
-    assert len(found["models"]["data"]) == 3
+    assert {m["id"] for m in found["models"]["data"]} == set(ANNOTATORS)
     assert is_free(int(url.rsplit(":", 1)[1]))
 
 
@@ -163,3 +165,43 @@ def test_ctrl_c_on_a_terminal_reaches_the_command_once_and_it_is_waited_for() ->
     finally:
         os.close(terminal)
     assert os.waitstatus_to_exitcode(status) == 41
+
+
+def test_a_server_beside_a_stage_is_in_its_environment_and_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://elsewhere/v1")
+    monkeypatch.delenv("DEDPO_ORACLE_URL", raising=False)
+    with beside():
+        url = os.environ["DEDPO_ORACLE_URL"]
+        assert os.environ["OPENAI_BASE_URL"] == f"{url}/v1"
+        assert json.load(urllib.request.urlopen(f"{url}/v1/models"))["data"]
+    assert os.environ["OPENAI_BASE_URL"] == "http://elsewhere/v1"
+    assert "DEDPO_ORACLE_URL" not in os.environ
+    assert wait_until(lambda: not answers(url))
+
+
+def test_a_server_beside_a_stage_that_is_killed_ends_as_well() -> None:
+    script = (
+        "import os, time\nfrom dedpo.world.serve import beside\n"
+        "with beside():\n    print(os.environ['DEDPO_ORACLE_URL'], flush=True)\n    time.sleep(1000)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as stage:
+        assert stage.stdout is not None
+        url = stage.stdout.readline().strip()
+        assert answers(url)
+        stage.kill()
+        assert wait_until(lambda: not answers(url))
+
+
+def answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(f"{url}/health", timeout=60).close()
+    except OSError:
+        return False
+    return True
+
+
+def wait_until(condition: Callable[[], bool]) -> bool:
+    end = time.monotonic() + 120
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    return condition()

@@ -18,6 +18,7 @@ from rich.text import Text
 from dedpo import redact
 from dedpo.asking import endpoint_checks
 from dedpo.asking.endpoint_checks import GEMINI_KEYS, HERE, Finding
+from dedpo.cli.served import is_world
 from dedpo.contract.config import Config
 from dedpo.contract.sections import JudgeConfig
 from dedpo.judge.probe import judgement
@@ -118,7 +119,9 @@ def _extras() -> Iterator[Finding]:
 
 
 def _endpoints(config: Config) -> Iterator[Finding]:
-    if config.label.base_url or os.environ.get("OPENAI_BASE_URL"):
+    if is_world(config.label):
+        yield _world("annotator")
+    elif config.label.base_url or os.environ.get("OPENAI_BASE_URL"):
         there = endpoint_checks.annotator(config.label, HERE)
         yield there
         if there.state != "missing":
@@ -126,19 +129,28 @@ def _endpoints(config: Config) -> Iterator[Finding]:
     else:
         yield _nowhere("annotator", "label.base_url")
     address = config.score.oracle_url or os.environ.get("DEDPO_ORACLE_URL")
-    yield endpoint_checks.oracle(address, HERE) if address else _nowhere("oracle", "score.oracle_url")
+    if is_world(config.score):
+        yield _world("oracle")
+    else:
+        yield endpoint_checks.oracle(address, HERE) if address else _nowhere("oracle", "score.oracle_url")
     key = "set" if os.environ.get("OPENAI_API_KEY") else "not set (needed for endpoints that ask for one)"
     yield Finding("$OPENAI_API_KEY", "ok" if key == "set" else "note", key)
     yield from _judge(config.judge)
 
 
 def _nowhere(what: str, setting: str) -> Finding:
-    return Finding(what, "note", f"no endpoint; set {setting} (the demo starts its own)")
+    return Finding(what, "note", f"no endpoint; set {setting}")
+
+
+def _world(what: str) -> Finding:
+    return Finding(what, "ok", "the embedded world's: the stage that asks it starts it")
 
 
 def _judge(config: JudgeConfig) -> Iterator[Finding]:
     if config.model is None:
         yield Finding("judge", "ok", "none (judge.model is null)")
+    elif is_world(config):
+        yield _world("judge")
     elif any(os.environ.get(name, "").strip() for name in GEMINI_KEYS):
         yield Finding("$GEMINI_API_KEY", "ok", "set")
         yield judgement(config)

@@ -74,6 +74,43 @@ def listening(application: ASGIApp, port: int = 0, host: str = HOST) -> Iterator
             thread.join()
 
 
+@contextmanager
+def beside() -> Iterator[None]:
+    """Serve from a process of its own, whose addresses stand in the environment meanwhile.
+
+    It ends with this process, however that ends: the pipe to it is closed then.
+
+    Raises:
+        UserError: it could not be started.
+    """
+    command = [sys.executable, "-m", __name__]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603
+        assert server.stdin is not None
+        assert server.stdout is not None
+        try:
+            url = server.stdout.readline().strip()
+            if not url:
+                raise UserError("the embedded world's server could not be started; 'dedpo world serve' shows why")
+            exports = _exports(url)
+            former = {name: os.environ.get(name) for name in exports}
+            os.environ.update(exports)
+            try:
+                yield
+            finally:
+                for name, value in former.items():
+                    os.environ.pop(name) if value is None else os.environ.update({name: value})
+        finally:
+            server.stdin.close()
+
+
+def _until_the_pipe_closes() -> None:
+    # A typed Ctrl-C reaches the whole group; the stage that asks says when this is over.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with listening(app()) as url:
+        print(url, flush=True)  # noqa: T201
+        sys.stdin.read()
+
+
 def _bind(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), backlog=2048)
@@ -144,3 +181,7 @@ def _handling(handle: Callable[[int], None]) -> Iterator[None]:
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    _until_the_pipe_closes()

@@ -56,7 +56,8 @@ class LabelConfig(Section):
     """An annotator behind an OpenAI-compatible endpoint (`dedpo label`)."""
 
     base_url: str | None = None
-    """Where the annotator answers, such as http://127.0.0.1:8000/v1; null: $OPENAI_BASE_URL. Key: $OPENAI_API_KEY."""
+    """Where the annotator answers, such as http://127.0.0.1:8000/v1; null: $OPENAI_BASE_URL. Key: $OPENAI_API_KEY.
+    world: the embedded world's, started by the stage."""
     model: str = ANNOTATOR
     """The model's name at that endpoint; it becomes the annotator's name."""
     template: Literal["pairwise-v1"] = "pairwise-v1"
