@@ -104,6 +104,9 @@ def _set_up(verbose: bool) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # It warns of what the judge settles: two keys in the environment, answers without text.
     logging.getLogger("google_genai").setLevel(logging.ERROR)
+    # Where a machine is shared, threads that wait by spinning take the processors of those that work: a training beside
+    # other programs then runs at a tenth of its speed.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # transformers advises torchvision at every import; torchvision breaks against the CPU build of torch.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "info" if verbose else "error")
 
