@@ -120,7 +120,7 @@ def doctor(
     """
     given = dict(locals())
     from dedpo.kubeflow import component, preflight
-    from dedpo.kubeflow.request import Request
+    from dedpo.kubeflow.parameters import Request
 
     with component.reported():
         plan = preflight.check(Request(**given))

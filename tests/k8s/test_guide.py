@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from dedpo.cli import app
 from dedpo.kubeflow import preflight, submit
-from dedpo.kubeflow.request import Request
+from dedpo.kubeflow.parameters import Request
 from tests.fixtures import BASE
 from tests.k8s import objects
 from tests.k8s.kubectl import FOLDERS, REPOSITORY, render

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dedpo.kubeflow import names
-from dedpo.kubeflow.request import Request
+from dedpo.kubeflow.parameters import Request
 
 GOOD = {
     "source": "world", "revision": "", "prompts": "x", "annotator": "a/b", "annotator_url": "", "labels": "",

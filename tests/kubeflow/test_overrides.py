@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dedpo.contract.config import Config
 from dedpo.errors import UserError
 from dedpo.kubeflow import offline, overrides, submit
-from dedpo.kubeflow.request import Request
+from dedpo.kubeflow.parameters import Request
 
 REPOSITORY = Path(__file__).parent.parent.parent
 

@@ -22,7 +22,7 @@ from starlette.routing import Route
 from dedpo.contract.sections import LabelConfig, TrainConfig
 from dedpo.errors import UserError
 from dedpo.kubeflow import preflight, source_checks
-from dedpo.kubeflow.request import Request as Asked
+from dedpo.kubeflow.parameters import Request as Asked
 from dedpo.world.serve import listening
 from dedpo.world.server import app
 

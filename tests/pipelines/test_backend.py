@@ -11,7 +11,7 @@ import pytest
 from kfp import compiler, dsl
 
 from dedpo.kubeflow import gpus, notify
-from dedpo.kubeflow.request import Request
+from dedpo.kubeflow.parameters import Request
 from pipelines import dedpo
 from tests.pipelines.driver import Call, Cluster, Ending, PodGone, TaskFailed
 

@@ -16,7 +16,7 @@ import dedpo.data.stage
 import dedpo.decide.gate
 import dedpo.decide.promotion
 import dedpo.judge.stage
-import dedpo.kubeflow.request
+import dedpo.kubeflow.parameters
 import dedpo.label.stage
 import dedpo.report.stage
 import dedpo.sample.stage
@@ -28,7 +28,7 @@ from dedpo.kubeflow import component, overrides, preflight
 from pipelines import readmes
 
 STAGES: dict[str, Callable[..., Any]] = {
-    "doctor": dedpo.kubeflow.request.Request,
+    "doctor": dedpo.kubeflow.parameters.Request,
     "import_pairs": dedpo.data.stage.import_pairs,
     "label": dedpo.label.stage.run,
     "merge_labels": dedpo.label.stage.merge,

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dedpo import disk
-from dedpo.contract.columns import Check, between, finite, not_empty, one_of
+from dedpo.contract.column_checks import Check, between, finite, not_empty, one_of
 from dedpo.errors import UserError
 
 # The `datasets` library's Image convention, so that a shard opens there as pictures.

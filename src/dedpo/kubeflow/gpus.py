@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from dedpo.contract.config import Config, explain
 from dedpo.contract.sections import Section
 from dedpo.errors import UserError, excerpt
-from dedpo.kubeflow.request import Request
+from dedpo.kubeflow.parameters import Request
 
 
 class Toleration(Section):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from dedpo.errors import excerpt
-from dedpo.kubeflow.request import Request
+from dedpo.kubeflow.parameters import Request
 
 # k8s.io/apimachinery/pkg/util/validation: a DNS-1123 subdomain.
 _LABEL: Final = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"

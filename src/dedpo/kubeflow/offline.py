@@ -8,7 +8,7 @@ from dedpo.asking.endpoint_checks import Finding
 from dedpo.contract.config import Config
 from dedpo.errors import UserError, excerpt
 from dedpo.kubeflow import gpus, names, overrides, source_checks
-from dedpo.kubeflow.request import Request
+from dedpo.kubeflow.parameters import Request
 
 
 def check(asked: Request) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from dedpo.contract import config
 from dedpo.contract.config import Config
 from dedpo.errors import UserError, excerpt
-from dedpo.kubeflow.request import PARAMETERS
+from dedpo.kubeflow.parameters import PARAMETERS
 
 # Those that the pipeline runs.
 STAGES: Final = ("data", "label", "bias", "gate", "targets", "train", "sample", "score", "judge", "report", "promote")

@@ -20,7 +20,7 @@ from dedpo.judge.probe import judgement
 from dedpo.kubeflow import gpus as shares
 from dedpo.kubeflow import offline, source_checks
 from dedpo.kubeflow.overrides import STAGES
-from dedpo.kubeflow.request import Request
+from dedpo.kubeflow.parameters import Request
 from dedpo.label.probe import annotation
 
 # The endpoints and repositories are asked at the same time, and have this long together.

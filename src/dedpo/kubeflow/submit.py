@@ -19,7 +19,7 @@ import yaml
 from dedpo.contract import yaml_text
 from dedpo.errors import UserError, excerpt
 from dedpo.kubeflow import offline, overrides
-from dedpo.kubeflow.request import Request
+from dedpo.kubeflow.parameters import Request
 
 if TYPE_CHECKING:
     from kfp import Client

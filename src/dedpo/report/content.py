@@ -18,8 +18,9 @@ from dedpo.report.frontier import Frontier, frontier
 from dedpo.report.judged import Judged, judged
 from dedpo.report.labels import Draws
 from dedpo.report.methods import REFERENCE, Method, shown
+from dedpo.report.pictures import PictureRow
 from dedpo.report.provenance import Provenance, provenance
-from dedpo.report.reading import PictureRow, Sources
+from dedpo.report.reading import Sources
 from dedpo.report.summary import Estimate
 from dedpo.report.training import Line
 

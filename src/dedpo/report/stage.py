@@ -12,7 +12,8 @@ from dedpo.report.bias import plain
 from dedpo.report.content import Content, build
 from dedpo.report.labels import means
 from dedpo.report.methods import REFERENCE, shown
-from dedpo.report.reading import Places, Sources, finished, finite, read, read_pictures, require
+from dedpo.report.pictures import read_pictures
+from dedpo.report.reading import Places, Sources, finished, finite, read, require
 from dedpo.report.summary import Estimate
 
 FILES = ("report.html", "report.md", "training.csv", "metrics.json")
