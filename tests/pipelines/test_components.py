@@ -46,7 +46,7 @@ STAGES: dict[str, Callable[..., Any]] = {
 MADE_FROM = {
     "import_pairs": {"layout": set(), "asked": set()},
     "train": {"targets": {"targets", "arm"}, "cache": set()},
-    "sample": {"models": {"policies", "base"}, "config": {"settings", "prompts"}},
+    "sample": {"models": {"policies", "base"}, "config": {"settings", "prompts"}, "chosen_among": set()},
     "judge": {"models": {"primary", "arms", "seed"}},
     "report": {"policies": {"records"}, "data": {"imported"}, "targets": {"targets", "seed"}},
     "promote": {"metrics": {"report"}, "policy": {"records", "primary", "seed"}},
