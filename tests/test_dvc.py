@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import subprocess
 import sys
@@ -39,6 +40,8 @@ stages:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from dvc.repo import Repo
 
+    # They write to the streams that stood there when dvc was imported, perhaps another test's.
+    monkeypatch.setattr(logging.getLogger("dvc"), "handlers", [])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(Path(dedpo.__file__).parent.parent))
     git("init", "-q")

@@ -138,7 +138,7 @@ def _vllm() -> dict[str, Any]:
 
 def test_the_annotator_starts_as_it_does_in_a_labelling_pod() -> None:
     container = _vllm()
-    words = server.command("Qwen/Qwen2.5-VL-7B-Instruct", 8000, 1)[1:]
+    words = server.vllm("Qwen/Qwen2.5-VL-7B-Instruct", 8000, 1)[1:]
     assert container["command"][1:] == words[:2]
     ours = dict(a.partition("=")[::2] for a in container["args"])
     theirs = {w: words[i + 1] for i, w in enumerate(words) if w.startswith("--") and not w.endswith("caching")}

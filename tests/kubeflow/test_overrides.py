@@ -83,7 +83,8 @@ def test_a_params_file_becomes_parameters_and_differences() -> None:
     assert parameters["base"] == "models/shapes-sd", "the pipeline's own default is another one"
     assert (parameters["annotator"], parameters["judge"], parameters["seed"]) == ("biased-vlm", "shapes-judge", 0)
     assert "annotator_url" not in parameters
-    assert rest["train.steps"] == 160
+    assert not {"judge.base_url", "score.oracle_url"} & rest.keys(), "the world that a stage starts is on one machine"
+    assert rest["train.steps"] == 200
     assert not any(key.startswith(("world.", "plan.", "label.model")) for key in rest)
     fixed = {"train.base": parameters["base"], "label.model": "biased-vlm", "arms": parameters["arms"]}
     config, problems = overrides.resolve(overrides.read(json.dumps(rest)), fixed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import shutil
 import subprocess
 import sys
@@ -15,9 +16,11 @@ from PIL import Image
 
 from dedpo import cli
 from dedpo.contract import tables
+from dedpo.contract.records.report import Report
 from dedpo.outputs import ownership
 from dedpo.vision.images import encode_png
 from tests.fixtures import BASE, write_tables, write_targets
+from tests.records import record
 
 SOURCE = Path(cli.__file__).parent.parent
 DEDPO = "--set arms=[dedpo] --set primary=dedpo"
@@ -128,7 +131,8 @@ def test_a_decision_is_written_over_no_file_of_its_name(
     for name in ("promotion.md", "promotion.json"):
         place = files(Path("reports"))
         (place / name).write_text('{"promotion": "of spring sales"}')
-        (place / "metrics.json").write_text('{"primary": "dedpo", "metric": "m", "differences": {}}')
+        found = record(Report, primary="dedpo", metric="m", differences={})
+        (place / "metrics.json").write_text(json.dumps(found))
         before = tree(Path())
         code, told = dedpo("promote", capsys, monkeypatch)
         assert code == 2, told
@@ -151,7 +155,7 @@ DESTROYERS = {
     "lineage/pull.py",
     "outputs/hashes.py", "outputs/locks.py", "outputs/manifest.py", "outputs/ownership.py", "sample/stage.py",
     "train/cache_entry.py", "train/checkpoint.py", "train/extension.py", "train/sample_splitting.py",
-    "train/validation.py",
+    "train/snapshots.py", "train/validation.py",
 }  # fmt: skip
 DESTROYING = {"rmtree", "unlink", "rmdir", "rename", "renames", "move", "removedirs"}
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from typing import TypeVar
 
-from dedpo.contract.sections import JudgeConfig, LabelConfig, ScoreConfig
+from dedpo.contract.sections import WORLD, JudgeConfig, LabelConfig, ScoreConfig
 
-WORLD: Final = "world"
 Asking = TypeVar("Asking", LabelConfig, ScoreConfig, JudgeConfig)
 
 

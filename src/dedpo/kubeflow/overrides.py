@@ -9,13 +9,15 @@ from typing import Any, Final
 
 from dedpo.contract import config
 from dedpo.contract.config import Config
+from dedpo.contract.sections import WORLD
 from dedpo.errors import UserError, excerpt
 from dedpo.kubeflow.parameters import PARAMETERS
 
 # Those that the pipeline runs.
 STAGES: Final = ("data", "label", "bias", "gate", "targets", "train", "sample", "score", "judge", "report", "promote")
 # A folder on this machine means nothing in the cluster, where both are the pipeline's own.
-LOCAL: Final = frozenset({"sample.prompts", "bias.workspace"})
+LOCAL: Final = frozenset({"sample.prompts", "sample.validation_prompts", "bias.workspace"})
+ENDPOINTS: Final = ("label.base_url", "judge.base_url", "score.oracle_url")
 
 
 def of_file(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -29,6 +31,8 @@ def of_file(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise UserError(f"{path}: seeds {loaded.seeds}: one run of the pipeline has one; submit it once for each seed")
     set_there = config.keys(path)
     told, usual = (flat(settings.model_dump(mode="json")) for settings in (loaded, Config()))
+    # The world that a stage starts beside itself: in the cluster it is a deployment with an address.
+    told |= {key: None for key in ENDPOINTS if told[key] == WORLD}
     parameters = {name: told[key] for key, name in PARAMETERS.items() if key in set_there and told[key] is not None}
     if "seeds" in set_there:
         parameters["seed"] = loaded.seeds[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
@@ -12,6 +12,8 @@ Arm = Literal[
 ]  # fmt: skip
 ARMS: tuple[Arm, ...] = get_args(Arm)
 Metric = Literal["human_oracle", "adherence", "clipscore", "pickscore", "aesthetic", "hpsv2.0", "hpsv2.1"]
+# An endpoint's name for the embedded world's server, which the stage that asks it starts.
+WORLD: Final = "world"
 
 
 class Section(BaseModel):
