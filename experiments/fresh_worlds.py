@@ -55,7 +55,8 @@ def run(world: int, work: Path, labelled: int, arms: list[str]) -> None:
 
 def _stage(folder: Path, stage: list[str], settings: dict[str, object]) -> None:
     sets = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
-    command = [sys.executable, "-m", "dedpo", *stage, "--config", str(REPOSITORY / "params.yaml"), *sets]
+    told = [] if stage == ["data", "ratings"] else ["--config", str(REPOSITORY / "params.yaml"), *sets]
+    command = [sys.executable, "-m", "dedpo", *stage, *told]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY / "src")}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
