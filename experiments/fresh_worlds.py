@@ -84,7 +84,7 @@ def found(folders: list[Path], arms: list[str]) -> tuple[Cells, Frontier | None]
         for name, cells in sources.validation.metrics[METRIC].items() if sources.validation else ():
             validation.setdefault(name, []).append(cells)
         steps |= training.steps(sources.policies)
-        drifts |= {(arm, place): taken for (arm, _), taken in training.drifts(sources.logs).items()}
+        drifts |= {(arm, place): taken for (arm, _), taken in training.drifts(sources.logs, sources.policies).items()}
     joined = {name: np.concatenate(cells) for name, cells in test.items() if len(cells) == len(folders)}
     beside = {name: np.concatenate(cells) for name, cells in validation.items() if len(cells) == len(folders)}
     return joined, frontier(arms[-1], joined, beside, drifts, list(range(len(folders))), steps)

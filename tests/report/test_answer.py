@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -122,9 +124,10 @@ def test_better_only_if_it_holds_at_each_ones_best_step_as_well(same: float, bes
     assert found.verdict == verdict
     assert "DeDPO 200, DPO + synthetic 80, DPO human 80" in found.fair[0]
     assert "drift 0.0124" in found.fair[1]
-    # A rival that cannot be compared so leaves the verdict at equal settings.
+    # A rival that cannot be compared so is named, and leaves it open.
     alone = answer("dedpo", "taste", against, means, fair(dpo_human=(best, 0.1)))
-    assert alone.verdict == answer("dedpo", "taste", against, means).verdict
+    assert alone.verdict == "unclear"
+    assert alone.fair[0].startswith("Not known against DPO + synthetic")
 
 
 def test_all_human_labels_are_a_ceiling_with_a_signed_gap() -> None:
@@ -134,3 +137,9 @@ def test_all_human_labels_are_a_ceiling_with_a_signed_gap() -> None:
         "DPO all-human sees every human label and is a ceiling, not a rival: DeDPO minus it is −0.070"
     )
     assert found.verdict == "better"
+
+
+def test_without_validation_prompts_equal_drift_must_agree() -> None:
+    level = replace(fair(dpo_human=(0, -0.2)), at_best={}, best={})
+    found = answer("dedpo", "taste", {"dpo_human": gap(0.3, 0.1)}, {"dedpo": gap(1, 0.1)}, level)
+    assert found.verdict == "mixed"

@@ -109,3 +109,19 @@ def test_what_is_missing_is_left_out() -> None:
     assert (without.drift, without.at_drift) == (None, {})
     plain = {name: c for name, c in test.items() if not name.startswith("dedpo_tuned@")}
     assert frontier("dedpo_tuned", plain, {}, drifts, [0, 1, 2, 3], steps) is None
+
+
+def test_a_step_of_which_a_seed_was_not_scored_is_left_out() -> None:
+    """Its mean over the other seeds would compare seeds, and not steps."""
+    arms = {"dedpo_tuned": (0.1, 1.0), "dpo_human": (0.1, 1.0)}
+    test, validation, drifts = run(arms)
+    steps = {"dedpo_tuned": 60, "dpo_human": 60}
+    for cells_of in (test, validation):
+        cells_of["dpo_human@50"] = np.where(np.arange(4)[:, None, None] == 1, np.nan, cells_of["dpo_human@50"])
+    found = frontier("dedpo_tuned", test, validation, drifts, [0, 1, 2, 3], steps)
+    assert found is not None
+    assert [place.steps for place in found.curves["dpo_human"]] == [0, 10, 20, 30, 40, 60]
+    assert found.best["dpo_human"] in (40, 60)
+    assert (found.at_best["dpo_human"].n, found.at_best["dpo_human"].over) == (4, "seeds")
+    without = {name: c for name, c in test.items() if name != "reference"}
+    assert frontier("dedpo_tuned", without, validation, drifts, [0, 1, 2, 3], steps) is None

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from dedpo.contract.sections import LoraConfig, TrainConfig
 from dedpo.outputs.manifest import read_manifest
-from dedpo.train import snapshots, stage
+from dedpo.train import extension, snapshots, stage
 from dedpo.vision import diffusion, step_files
 from tests.fixtures import content, write_tables, write_targets
 
@@ -111,3 +111,31 @@ def test_a_number_of_them_is_spread_over_the_steps() -> None:
     assert TrainConfig(steps=200).snapshot_steps == []
     with pytest.raises(ValueError, match="200 is not before the last of 200 steps"):
         TrainConfig(steps=200, snapshots=[100, 200])
+
+
+def test_early_stopping_knows_nothing_of_them(work: Path, sd: Path, tmp_path: Path) -> None:
+    stopping = {"early_stop": 2, "learning_rate": 3e-2}
+    plain = run(work, sd, tmp_path / "plain", 12, **stopping)
+    found = run(work, sd, tmp_path / "found", 12, snapshots=[2, 3, 5], **stopping)
+    assert (found["steps"], found.get("best_step")) == (plain["steps"], plain.get("best_step"))
+    assert same(tmp_path / "plain/unet" / UNET, tmp_path / "found/unet" / UNET)
+
+
+def test_a_longer_run_that_was_killed_while_it_was_taken_up_is_taken_up_again(
+    work: Path, sd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(work, sd, tmp_path / "out", 5, snapshots=[3])
+    link = extension._link
+
+    def interrupted(source: Path, target: Path) -> None:
+        if "checkpoint" in source.name:
+            raise KeyboardInterrupt
+        link(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(extension, "_link", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(work, sd, tmp_path / "out", 7, snapshots=[3])
+    run(work, sd, tmp_path / "out", 7, snapshots=[3])
+    run(work, sd, tmp_path / "whole", 7, snapshots=[3])
+    assert content(tmp_path / "out") == content(tmp_path / "whole")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from dedpo.contract.sections import WORLD, JudgeConfig, LabelConfig, ScoreConfig
+from dedpo.terminal import note
 
+_VARIABLES: Final = {
+    LabelConfig: "OPENAI_BASE_URL", ScoreConfig: "DEDPO_ORACLE_URL", JudgeConfig: "GEMINI_BASE_URL",
+}  # fmt: skip
 Asking = TypeVar("Asking", LabelConfig, ScoreConfig, JudgeConfig)
 
 
@@ -35,5 +40,8 @@ def served(config: Asking) -> Iterator[Asking]:
         return
     from dedpo.world.serve import beside
 
+    variable = _VARIABLES[type(config)]
+    if os.environ.get(variable):
+        note(f"${variable} is not asked: the settings say '{WORLD}', the embedded one; null leaves it to the variable")
     with beside():
         yield addressed(config)

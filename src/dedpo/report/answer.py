@@ -25,8 +25,8 @@ class Answer(NamedTuple):
 
     Attributes:
         verdict: 'better', 'worse' or 'unclear': of the primary arm against all rivals, or against the reference where
-            none was trained; 'mixed': better than one and worse than another. Where each arm can be taken at its own
-            best step, too, both verdicts must agree.
+            none was trained; 'mixed': better than one and worse than another. With snapshots the verdict of each arm
+            at its own best step, or else at equal drift, must agree.
         fair: sentences on arms at their own best step and at equal drift, or that it is not known.
         notes: sentences.
     """
@@ -59,9 +59,9 @@ def answer(
     verdict = _verdict([against[r] for r in rivals])
     headline = f"{title(primary)} {_against(against, rivals)} on {metric}."
     notes = _notes(primary, metric, against, means)
-    fair = _fair(frontier, primary, rivals) if frontier else [UNKNOWN] if trained else []
-    if frontier and all(r in frontier.at_best for r in rivals):
-        verdict = _agreed(verdict, _verdict([frontier.at_best[r] for r in rivals]))
+    fair = (_fair(frontier, primary, rivals) if frontier else [UNKNOWN]) if trained else []
+    if frontier and trained:
+        verdict = _agreed(verdict, _fair_verdict(frontier, rivals))
     if not trained:
         missing = " and ".join(title(r) for r in RIVALS if r != primary)
         notes.insert(0, f"Compared with the untouched reference alone: {missing} were not trained.")
@@ -74,6 +74,13 @@ def _verdict(differences: list[Estimate]) -> str:
     return kinds.pop() if len(kinds) == 1 else undecided
 
 
+def _fair_verdict(frontier: Frontier, rivals: list[str]) -> str:
+    """At each one's best step; where that is not known of a rival, at equal drift; 'unclear' where neither is."""
+    found = [frontier.at_best.get(r) or frontier.at_drift.get(r) for r in rivals]
+    known = [difference for difference in found if difference]
+    return _verdict(known) if len(known) == len(found) else "unclear"
+
+
 def _agreed(first: str, second: str) -> str:
     if first == second:
         return first
@@ -83,6 +90,8 @@ def _agreed(first: str, second: str) -> str:
 def _fair(frontier: Frontier, primary: str, rivals: list[str]) -> list[str]:
     """Whether it holds with each arm at its own best, and at one distance from the reference."""
     found = []
+    if missing := [title(r) for r in rivals if r not in {*frontier.at_best, *frontier.at_drift}]:
+        found.append(f"Not known against {' and '.join(missing)}: no snapshots were scored (train.snapshots).")
     if known := [r for r in rivals if r in frontier.at_best]:
         chosen = ", ".join(f"{title(arm)} {frontier.best[arm]}" for arm in (primary, *known))
         found.append(

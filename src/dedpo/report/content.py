@@ -106,7 +106,7 @@ def build(
         primary,
         sources.snapshots.metrics[config.metric],
         beside,
-        training.drifts(sources.logs),
+        training.drifts(sources.logs, sources.policies),
         sources.grid.seeds,
         training.steps(sources.policies),
     )

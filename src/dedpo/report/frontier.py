@@ -74,7 +74,7 @@ def frontier(
         steps: arm → how many its policy has taken.
     """
     ways = {arm: way for arm in steps if len(way := _way(arm, cells, drifts, seeds, steps[arm])) > 1}
-    if primary not in ways:
+    if primary not in ways or REFERENCE not in cells:
         return None
     start = cells[REFERENCE]
     best = {arm: chosen for arm in ways if (chosen := _best_step(arm, validation, steps[arm]))}
@@ -111,9 +111,8 @@ def at_drift(way: Way, start: Floats, drift: float) -> Floats:
 
 
 def _way(arm: str, cells: Cells, drifts: Drifts, seeds: list[int], last: int) -> Way:
-    known = {step: cells[name] for name in cells if (step := at_step(name, arm))}
-    if arm in cells:
-        known[last] = cells[arm]
+    known = {step: cells[name] for name in cells if (step := at_step(name, arm, last))}
+    known = _of_all_seeds(known)
     return [
         Point(step, np.array([drifts.get((arm, seed), {}).get(step, np.nan) for seed in seeds]), known[step])
         for step in sorted(known)
@@ -122,10 +121,16 @@ def _way(arm: str, cells: Cells, drifts: Drifts, seeds: list[int], last: int) ->
 
 def _best_step(arm: str, validation: Cells, last: int) -> int | None:
     """The step with the highest mean over training seeds, prompts and sampling seeds; of equal ones the earliest."""
-    means = {
-        step: float(np.nanmean(found)) for name, found in validation.items() if (step := at_step(name, arm, last=last))
-    }
+    known = {step: found for name, found in validation.items() if (step := at_step(name, arm, last))}
+    means = {step: float(np.nanmean(found)) for step, found in _of_all_seeds(known).items()}
     return max(sorted(means), key=lambda step: means[step]) if means else None
+
+
+def _of_all_seeds(known: Mapping[int, Floats]) -> dict[int, Floats]:
+    """The steps of which every training seed has been scored: means over other seeds compare seeds, and not steps."""
+    there = {step: np.isfinite(found).any(axis=(1, 2)) for step, found in known.items()}
+    most = max((found.sum() for found in there.values()), default=0)
+    return {step: known[step] for step in known if there[step].sum() == most}
 
 
 def _reach(ways: Iterable[Way]) -> float | None:

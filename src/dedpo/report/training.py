@@ -73,9 +73,9 @@ def steps(policies: Mapping[Run, Training]) -> dict[str, int]:
     return found
 
 
-def drifts(logs: Mapping[Run, list[Logged]]) -> dict[Run, dict[int, float]]:
-    """Arm and training seed → steps taken → ‖θ−θ_ref‖ / ‖θ_ref‖, where it was measured."""
-    return {
+def drifts(logs: Mapping[Run, list[Logged]], policies: Mapping[Run, Training]) -> dict[Run, dict[int, float]]:
+    """Arm and training seed → steps taken → ‖θ−θ_ref‖ / ‖θ_ref‖, where it was measured; at `steps` the policy's own."""
+    found = {
         run: {
             int(step) + 1: drift
             for row in log
@@ -83,6 +83,11 @@ def drifts(logs: Mapping[Run, list[Logged]]) -> dict[Run, dict[int, float]]:
         }
         for run, log in logs.items()
     }
+    last = steps(policies)
+    for (arm, seed), metrics in policies.items():
+        if "drift" in metrics:
+            found.setdefault((arm, seed), {})[last[arm]] = metrics["drift"]
+    return found
 
 
 def curves(methods: Sequence[Method], logs: Mapping[Run, list[Logged]]) -> dict[str, list[Line]]:

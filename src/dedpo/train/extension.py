@@ -123,7 +123,9 @@ def _copy(source: Path, target: Path, weights: Path) -> None:
     """
     for path in [path for pattern in _KEPT for path in source.glob(pattern)]:
         if path.is_dir():
-            shutil.copytree(path, target / path.name, copy_function=_copy_file, dirs_exist_ok=True)
+            # What a killed attempt has left: there is no checkpoint yet that knows of it.
+            shutil.rmtree(target / path.name, ignore_errors=True)
+            shutil.copytree(path, target / path.name, copy_function=_copy_file)
         else:
             _link(path, target / path.name)
     _link(weights, target / weights.name)

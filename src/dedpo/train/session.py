@@ -133,11 +133,13 @@ def _look(
     watch.stepped(step, measured["mean_abs_logit"])
     if trainer.bad_steps:
         watch.skipped(step)
-    is_due = (step + 1) % config.evaluate_every == 0 or step + 1 in config.snapshot_steps or watch.stopped is not None
+    is_due = (step + 1) % config.evaluate_every == 0 or watch.stopped is not None
     is_end = step + 1 == config.steps and not is_due
     before = {"watch": watch.state(), "row": measured.copy()} if is_end else None
-    if is_due or is_end:
+    # A snapshot is measured beside the turn: early stopping and its warnings know nothing of it.
+    if is_due or is_end or step + 1 in config.snapshot_steps:
         measured |= trainer.evaluate()
+    if is_due or is_end:
         if validation:
             with trainer.averaged():
                 autocast, is_main = accelerator.autocast(), accelerator.is_main_process

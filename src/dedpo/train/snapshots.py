@@ -29,6 +29,8 @@ def save(trainer: Any, folder: Path, steps_done: int, write: Write) -> None:
             write(weights, partial)
             # The step came again: an interrupted run has gone on from before it, to the same weights.
             shutil.rmtree(target, ignore_errors=True)
+            disk.sync_folder(partial, [path for path in partial.rglob("*") if path.is_file()])
             partial.rename(target)
             disk.sync(target.parent)
+            disk.sync(folder)
     trainer.accelerator.wait_for_everyone()

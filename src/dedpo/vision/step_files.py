@@ -21,5 +21,5 @@ def found(policy: Path) -> dict[int, Path]:
 
 def policy_of(model: Path) -> Path | None:
     """The policy whose other parts a folder with a UNet alone needs; None: it is none of these."""
-    is_step = model.parent.name == STEPS and (model / UNET).is_dir()
+    is_step = model.parent.name == STEPS and model.name.isdecimal() and (model / UNET).is_dir()
     return model.parent.parent if is_step else None

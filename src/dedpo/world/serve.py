@@ -11,8 +11,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
@@ -83,8 +83,10 @@ def beside() -> Iterator[None]:
     Raises:
         UserError: it could not be started.
     """
-    command = [sys.executable, "-m", __name__]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603
+    # -P: a file of the user's folder is no module. A group of its own: a typed Ctrl-C is the stage's to answer.
+    command = [sys.executable, "-P", "-m", __name__]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, start_new_session=True, **pipes) as server:  # noqa: S603
         assert server.stdin is not None
         assert server.stdout is not None
         try:
@@ -104,9 +106,7 @@ def beside() -> Iterator[None]:
 
 
 def _until_the_pipe_closes() -> None:
-    # A typed Ctrl-C reaches the whole group; the stage that asks says when this is over.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with listening(app()) as url:
+    with listening(app()) as url, suppress(BrokenPipeError):
         print(url, flush=True)  # noqa: T201
         sys.stdin.read()
 
