@@ -8,7 +8,7 @@ import pytest
 
 from dedpo.contract.sections import ReportConfig
 from dedpo.outputs.manifest import write_json
-from dedpo.report import page, reading, stage
+from dedpo.report import page, pictures, stage
 from tests.report import run_folder
 
 
@@ -92,7 +92,7 @@ def test_every_picture_has_an_alternative_text(hostile: Path) -> None:
 
 
 def test_big_pictures_become_thumbnails_within_a_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "PICTURE_BUDGET", 1_500_000)
+    monkeypatch.setattr(pictures, "PICTURE_BUDGET", 1_500_000)
     inputs = run_folder.write(tmp_path, seeds=(0,), side=300)
     stage.run(ReportConfig(metric="human_oracle", grid_prompts=12), **inputs, out=tmp_path / "report")
     html = (tmp_path / "report/report.html").read_text()
