@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -83,6 +85,20 @@ def unproxied(host: str) -> dict[str, str]:
     """The variables that keep a proxy of the house from being asked for `host` too, such as this machine itself."""
     listed = [name for name in (os.environ.get("NO_PROXY") or os.environ.get("no_proxy", "")).split(",") if name]
     return dict.fromkeys(("NO_PROXY", "no_proxy"), ",".join(dict.fromkeys([*listed, host])))
+
+
+@contextmanager
+def announced(variables: Mapping[str, str]) -> Iterator[None]:
+    """Within: these variables are in the environment, by which clients find a server that lives as long as this."""
+    former = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in former.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def check_key(key: str, variable: str) -> str:

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from dedpo.asking.endpoints import unproxied
+from dedpo.asking.endpoints import announced, unproxied
 from dedpo.errors import UserError, excerpt
 from dedpo.terminal import note
 
@@ -88,7 +88,7 @@ def serving(
         try:
             _wait(process, f"http://{HOST}:{port}/health", model, log, ready_seconds)
             base_url = f"http://{HOST}:{port}/v1"
-            with _announced(base_url):
+            with announced({"OPENAI_BASE_URL": base_url, **unproxied(HOST)}):
                 yield base_url
         finally:
             _stop(process, stop_seconds)
@@ -121,21 +121,6 @@ def _start(words: list[str], log: Path) -> subprocess.Popen[bytes]:
             )
     except OSError as error:
         raise UserError(f"annotator's server: {words[0]} cannot be started ({error.strerror})") from None
-
-
-@contextmanager
-def _announced(base_url: str) -> Iterator[None]:
-    """Name it in the environment, and keep a proxy of the house from being asked for this machine's own port."""
-    changed = {"OPENAI_BASE_URL": base_url, **unproxied(HOST)}
-    former = {name: os.environ.get(name) for name in changed}
-    os.environ.update(changed)
-    try:
-        yield
-    finally:
-        for name, value in former.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, model: str, log: Path, seconds: float) -> None:

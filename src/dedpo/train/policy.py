@@ -22,8 +22,9 @@ def save(
     *,
     resolution: int,
     identity: Mapping[str, str],
+    on_the_way: bool = False,
 ) -> None:
-    """Write the policy to `folder`, safetensors only, and finish with the pipeline.
+    """Write the policy to `folder`, safetensors only; at the end of training this finishes with the pipeline.
 
     Full fine-tuning writes what `DiffusionPipeline.from_pretrained` loads, which then draws at the trained size; LoRA
     what `load_lora_weights` loads, and base.json, by which `dedpo sample` finds the base model.
@@ -33,42 +34,20 @@ def save(
         weights: what was trained, whole, by the names of the UNet's parameters.
         resolution: side of the squares in pixels that it was trained at.
         identity: of the base, from `diffusion.identity`.
+        on_the_way: of a whole model write the UNet alone, as `dedpo.vision.step_files` has it.
     """
     if config.lora:
-        _save_adapters(pipeline, weights, config, folder, resolution, identity)
+        adapters.save(pipeline, weights, folder)
+        adapter_files.write(
+            folder, base=config.base, variant=config.variant, vae=config.vae, resolution=resolution, sha256=identity
+        )
         return
-    pipeline.unet = _unet(pipeline, weights, resolution)
+    unet = _unet(pipeline, weights, resolution)
+    if on_the_way:
+        unet.save_pretrained(folder / step_files.UNET, safe_serialization=True)
+        return
+    pipeline.unet = unet
     pipeline.to("cpu").save_pretrained(folder, safe_serialization=True)
-
-
-def save_step(
-    pipeline: Any,
-    weights: dict[str, Tensor],
-    config: TrainConfig,
-    folder: Path,
-    *,
-    resolution: int,
-    identity: Mapping[str, str],
-) -> None:
-    """Write the policy on the way (`dedpo.vision.step_files`): as `save`, but of a whole model the UNet alone."""
-    if config.lora:
-        _save_adapters(pipeline, weights, config, folder, resolution, identity)
-    else:
-        _unet(pipeline, weights, resolution).save_pretrained(folder / step_files.UNET, safe_serialization=True)
-
-
-def _save_adapters(
-    pipeline: Any,
-    weights: dict[str, Tensor],
-    config: TrainConfig,
-    folder: Path,
-    resolution: int,
-    identity: Mapping[str, str],
-) -> None:
-    adapters.save(pipeline, weights, folder)
-    adapter_files.write(
-        folder, base=config.base, variant=config.variant, vae=config.vae, resolution=resolution, sha256=identity
-    )
 
 
 def _unet(pipeline: Any, weights: dict[str, Tensor], resolution: int) -> Any:

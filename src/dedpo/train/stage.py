@@ -138,16 +138,17 @@ def _work(job: _Job) -> Trained | None:
         held_out = reading.held_out(job.ratings, job.splits, cache.row)
         trainer = Trainer(job.config, pipeline, cache, data, held_out, job.seed, accelerator)
 
-        def write_step(weights: dict[str, Tensor], folder: Path) -> None:
-            policy.save_step(pipeline, weights, job.config, folder, resolution=cache.resolution, identity=identity)
+        def write(weights: dict[str, Tensor], folder: Path, *, on_the_way: bool = True) -> None:
+            made = {"resolution": cache.resolution, "identity": identity}
+            policy.save(pipeline, weights, job.config, folder, **made, on_the_way=on_the_way)
 
-        outcome = session.train(trainer, partial, job.name, job.settings, validation, write_step)
+        outcome = session.train(trainer, partial, job.name, job.settings, validation, write)
         metrics = None
         with trainer.averaged():
             weights = trainer.networks.weights()
             if accelerator.is_main_process:
                 weights = outcome.weights or weights
-                policy.save(pipeline, weights, job.config, partial, resolution=cache.resolution, identity=identity)
+                write(weights, partial, on_the_way=False)
                 metrics = results.write(job.settings, job.targets, trainer, outcome, notes, partial)
         accelerator.wait_for_everyone()
     accelerator.end_training()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from dedpo.asking.endpoints import unproxied
+from dedpo.asking.endpoints import announced, unproxied
 from dedpo.errors import UserError
 from dedpo.world.server import app
 
@@ -93,14 +93,8 @@ def beside() -> Iterator[None]:
             url = server.stdout.readline().strip()
             if not url:
                 raise UserError("the embedded world's server could not be started; 'dedpo world serve' shows why")
-            exports = _exports(url)
-            former = {name: os.environ.get(name) for name in exports}
-            os.environ.update(exports)
-            try:
+            with announced(_exports(url)):
                 yield
-            finally:
-                for name, value in former.items():
-                    os.environ.pop(name) if value is None else os.environ.update({name: value})
         finally:
             server.stdin.close()
 
