@@ -22,14 +22,14 @@ def label(pairs: Input[Dataset], shards: list[str], labelling: str, settings: st
 
     from dedpo.contract.sections import LabelConfig
     from dedpo.kubeflow import component
-    from dedpo.label import server, stage
+    from dedpo.label import endpoint, server, stage
 
     with component.reported():
         if labelling == "given":
             component.note(part.path, "The labels were given: nobody was asked.")
             return
         config = component.section(LabelConfig, settings)
-        kept = config.model_dump(mode="json", exclude=set(stage.CHANGEABLE))
+        kept = config.model_dump(mode="json", exclude=set(endpoint.CHANGEABLE))
         key = {"stage": "label", "settings": kept, "pairs": pairs.metadata["sha256"], "shards": shards}
         with component.durable(part.path, key) as out:
             if (counts := component.finished(out, "summary.json")) is None:
