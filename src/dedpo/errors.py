@@ -1,6 +1,8 @@
 """The one exception a user is meant to read, and what its one line may quote."""
 
 import errno
+import os
+import re
 
 from dedpo import redact
 
@@ -16,17 +18,26 @@ class UserError(ValueError):
         super().__init__("".join(c if c.isprintable() else " " for c in redact.text(message)))
 
 
+def of_system(error: Exception) -> OSError | None:
+    """The operating system's error, also one that a library in Rust, such as safetensors, tells in words of its own."""
+    if isinstance(error, OSError):
+        return error
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(found[1]), os.strerror(int(found[1]))) if found else None
+
+
 def of_disk(error: Exception) -> UserError | None:
     """A file that cannot be opened, whoever named it, or a disk that is full; None for any other error."""
-    if not isinstance(error, OSError) or not error.strerror:
+    found = of_system(error)
+    if found is None or not found.strerror:
         return None
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if found.errno in (errno.ENOSPC, errno.EDQUOT):
         return UserError(
-            f"{excerpt(str(error.filename or 'the disk'), 300)}: {error.strerror}; make room and run again"
+            f"{excerpt(str(found.filename or 'the disk'), 300)}: {found.strerror}; make room and run again"
         )
-    if error.filename is None:
+    if found.filename is None:
         return None
-    return UserError(f"{excerpt(str(error.filename), 300)}: {error.strerror}; name another, or put its rights right")
+    return UserError(f"{excerpt(str(found.filename), 300)}: {found.strerror}; name another, or put its rights right")
 
 
 def excerpt(text: str, length: int = 160) -> str:

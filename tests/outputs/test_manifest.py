@@ -5,6 +5,7 @@ import shutil
 import subprocess
 
 import pytest
+from safetensors import SafetensorError
 
 from dedpo.errors import UserError
 from dedpo.outputs import hashes, manifest
@@ -304,6 +305,15 @@ def test_a_full_disk_names_the_remedy_and_keeps_the_work(tmp_path, monkeypatch, 
         make(tmp_path / "out")
     assert (tmp_path / "out.partial" / "a.txt").exists()
     assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_that_a_library_in_rust_tells_is_one_too(tmp_path, monkeypatch):
+    def full(path, value):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(manifest, "write_json", full)
+    with pytest.raises(UserError, match="No space left on device; make room and run again"):
+        make(tmp_path / "out")
 
 
 def test_other_trouble_is_not_dressed_up(tmp_path, monkeypatch):

@@ -303,7 +303,11 @@ def test_a_missing_policy_is_found_before_anything_is_sampled(
 
 
 def test_the_step_is_chosen_on_other_prompts_than_it_is_judged_on(
-    models: dict[str, str], config: SampleConfig, tmp_path: Path, loaded: list[str]
+    models: dict[str, str],
+    config: SampleConfig,
+    tmp_path: Path,
+    loaded: list[str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "others.txt").write_text("a photo of a blue cross on navy\n")
     named = {"dedpo@1-0": models["sft-0"], **models}
@@ -314,11 +318,17 @@ def test_the_step_is_chosen_on_other_prompts_than_it_is_judged_on(
     assert set(drawn["model"].to_pylist()) == {"dedpo@1-0", "dedpo-0"}
     assert set(drawn["prompt"].to_pylist()) == {"a photo of a blue cross on navy"}
     assert tables.read(tmp_path / "samples", tables.SAMPLES).num_rows == 4 * 3 * 2
+    assert "best step" not in capsys.readouterr().err
     # Without them nothing is drawn, and nothing of them stays.
     loaded.clear()
     assert stage.run(config, models=named, out=tmp_path / "samples")["drawn"] == 0
     assert not loaded
     assert not (tmp_path / "samples/validation").exists()
+    # One without the other chooses nothing, which is said.
+    stage.run(chosen, models=named, out=tmp_path / "samples")
+    assert "train.snapshots=3" in capsys.readouterr().err
+    stage.run(config, models=named, out=tmp_path / "samples", chosen_among=["dedpo@1-0"])
+    assert "name other prompts with sample.validation_prompts" in capsys.readouterr().err
 
 
 def test_a_prompt_on_both_lists_is_refused(models: dict[str, str], config: SampleConfig, tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from dedpo.kubeflow.parameters import PARAMETERS
 STAGES: Final = ("data", "label", "bias", "gate", "targets", "train", "sample", "score", "judge", "report", "promote")
 # A folder on this machine means nothing in the cluster, where both are the pipeline's own.
 LOCAL: Final = frozenset({"sample.prompts", "sample.validation_prompts", "bias.workspace"})
+# The pipeline draws a policy as it ended: weights on the way would cost disk and show nothing.
+UNUSED: Final = frozenset({"train.snapshots", "sample.snapshots"})
 ENDPOINTS: Final = ("label.base_url", "judge.base_url", "score.oracle_url")
 
 
@@ -36,7 +38,7 @@ def of_file(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     parameters = {name: told[key] for key, name in PARAMETERS.items() if key in set_there and told[key] is not None}
     if "seeds" in set_there:
         parameters["seed"] = loaded.seeds[0]
-    elsewhere = LOCAL | PARAMETERS.keys()
+    elsewhere = LOCAL | UNUSED | PARAMETERS.keys()
     stages = (key for key in told if key.partition(".")[0] in STAGES)
     return parameters, {key: told[key] for key in stages if told[key] != usual[key] and key not in elsewhere}
 

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import dedpo
 from dedpo import disk, redact
-from dedpo.errors import UserError
+from dedpo.errors import UserError, of_system
 from dedpo.outputs import hashes, locks, origin, ownership
 from dedpo.outputs.ownership import REQUEST
 
@@ -90,8 +90,8 @@ def output_folder(
             _finish(partial, request | origins | made, run)
             assert not shared or ownership.owned(partial, stage) <= {*shared, MANIFEST, hashes.RUN}
             (ownership.merge if shared else ownership.replace)(partial, out, stage)
-    except OSError as error:
-        if told := _told(error, out):
+    except Exception as error:
+        if (found := of_system(error)) and (told := _told(found, out)):
             raise told from None
         raise
 

@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 
 REFERENCE = "reference"
 BF16 = "sample.precision=bf16; finished models stay"
+_CHOOSES_NOTHING = (
+    "sample: sample.validation_prompts are not drawn: they choose each arm's best step, and no policy among "
+    "sample.snapshots has any; train with train.snapshots=3"
+)
+_NOT_CHOSEN = (
+    "sample: snapshots are drawn, and no best step is chosen among them: name other prompts with "
+    "sample.validation_prompts"
+)
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]*")
 
 
@@ -49,6 +57,8 @@ def run(config: SampleConfig, *, models: dict[str, str], out: Path, chosen_among
     """
     prompts, dropped = read_prompts(Path(config.prompts))
     sets = {"": (config, prompts, models)}
+    if bool(config.validation_prompts) != bool(chosen_among):
+        note(_CHOOSES_NOTHING if config.validation_prompts else _NOT_CHOSEN)
     if config.validation_prompts and chosen_among:
         others = _validation_prompts(config.validation_prompts, prompts)
         first = config.model_copy(update={"seeds": config.seeds[:1]})
@@ -77,7 +87,8 @@ def run(config: SampleConfig, *, models: dict[str, str], out: Path, chosen_among
         for folder, (settled, asked, drawing) in sets.items():
             (partial / folder).mkdir(exist_ok=True)
             found = _sample_models(settled, drawing, contents, asked, partial / folder, out / folder)
-            cut, drawn = cut + found[0], drawn + found[1]
+            drawn += found[1]
+            cut = cut if folder else found[0]
         pictures = sum(len(c.seeds) * len(asked) * len(drawing) for c, asked, drawing in sets.values())
         summary: Samples = {
             "models": sorted(models),
