@@ -32,9 +32,13 @@ ARMS = ("dpo_human", "dpo_all_human", "dpo_synthetic", PRIMARY)
 METRIC = "human_oracle"
 
 
-def run(world: int, work: Path, labelled: int, arms: list[str]) -> None:
+def place(work: Path, world: int, labelled: int, arms: list[str]) -> Path:
+    """The folder of one world's run."""
+    return work / "-".join([str(world), str(labelled), *(arms if arms != list(ARMS) else [])])
+
+
+def run(world: int, folder: Path, labelled: int, arms: list[str]) -> None:
     """All stages from pairs to scores of one world."""
-    folder = work / f"{world}-{labelled}"
     folder.mkdir(parents=True, exist_ok=True)
     prompts = {name: folder / "outputs" / "world" / f"prompts-{name}.txt" for name in ("test", "validation")}
     settings = {
@@ -73,7 +77,7 @@ def found(folders: list[Path], arms: list[str]) -> tuple[Cells, Frontier | None]
     validation: dict[str, list[np.ndarray]] = {}
     drifts: dict[tuple[str, int], dict[int, float]] = {}
     steps: dict[str, int] = {}
-    for place, folder in enumerate(folders):
+    for row, folder in enumerate(folders):
         work = folder / "outputs"
         nothing = work / "nothing"
         sources = read(
@@ -84,7 +88,7 @@ def found(folders: list[Path], arms: list[str]) -> tuple[Cells, Frontier | None]
         for name, cells in sources.validation.metrics[METRIC].items() if sources.validation else ():
             validation.setdefault(name, []).append(cells)
         steps |= training.steps(sources.policies)
-        drifts |= {(arm, place): taken for (arm, _), taken in training.drifts(sources.logs, sources.policies).items()}
+        drifts |= {(arm, row): taken for (arm, _), taken in training.drifts(sources.logs, sources.policies).items()}
     joined = {name: np.concatenate(cells) for name, cells in test.items() if len(cells) == len(folders)}
     beside = {name: np.concatenate(cells) for name, cells in validation.items() if len(cells) == len(folders)}
     return joined, frontier(arms[-1], joined, beside, drifts, list(range(len(folders))), steps)
@@ -120,9 +124,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     asked = parser.parse_args()
     work = asked.work.absolute()
+    folders = [place(work, world, asked.labelled, asked.arms) for world in asked.worlds]
     with ThreadPoolExecutor(asked.jobs) as pool:
-        list(pool.map(lambda world: run(world, work, asked.labelled, asked.arms), asked.worlds))
-    folders = [work / f"{world}-{asked.labelled}" for world in asked.worlds]
+        list(
+            pool.map(lambda at: run(at[0], at[1], asked.labelled, asked.arms), zip(asked.worlds, folders, strict=True))
+        )
     print(table(*found(folders, asked.arms), asked.arms))
 
 
