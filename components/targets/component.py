@@ -1,7 +1,7 @@
 """Ratings and labels become the two numbers (a, b) a pair."""
 
 from kfp import dsl
-from kfp.dsl import Dataset, Input, Markdown, Output
+from kfp.dsl import Dataset, Input, Markdown, Metrics, Output
 
 from components import RUNTIME
 
@@ -16,6 +16,7 @@ def targets(
     settings: str,
     targets: Output[Dataset],
     worth: Output[Markdown],
+    metrics: Output[Metrics],
 ):
     """Turn ratings and labels into the two numbers (a, b) a pair, one table an arm; say what they can do.
 
@@ -26,14 +27,15 @@ def targets(
         features: How the two images of each rated pair differ.
         arms: The arms to make targets for.
         settings: The section 'targets' as JSON.
-        targets: A folder an arm: targets.parquet and targets.json.
-        worth: A line an arm: λ, the annotator's accuracy, effective human labels, warnings.
+        targets: A folder an arm: targets.parquet and targets.json; and trust.json.
+        worth: A line an arm: λ, the annotator's accuracy, effective human labels, warnings; then a line an annotator.
+        metrics: Each annotator's agreement, λ and effective labels, and those of all together.
     """
     from pathlib import Path
 
     from dedpo.contract.sections import TargetsConfig
     from dedpo.kubeflow import component
-    from dedpo.targets import stage
+    from dedpo.targets import stage, trust
 
     with component.reported():
         facts = stage.run(
@@ -45,5 +47,9 @@ def targets(
             features=Path(features.path, "features.parquet"),
             out=Path(targets.path),
         )
-        Path(worth.path).write_text("\n".join(f"- {stage.describe(arm)}" for arm in facts.values()))
+        lines = [f"- {stage.describe(arm)}" for arm in facts.values()]
+        if found := trust.read(Path(targets.path)):
+            lines.append(f"\n```\n{trust.describe(found)}\n```")
+            component.log(metrics, trust.numbers(found))
+        Path(worth.path).write_text("\n".join(lines))
         component.describe(targets, rows={arm: found["n"] for arm, found in facts.items()})

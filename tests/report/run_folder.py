@@ -19,6 +19,7 @@ from dedpo.contract.records.evaluation import Verdicts
 from dedpo.contract.records.labels import Labels
 from dedpo.contract.records.targets import Targets
 from dedpo.contract.records.training import Training
+from dedpo.contract.records.trust import Trust, Trusted
 from dedpo.outputs.manifest import output_folder, write_json
 from dedpo.vision import images
 from tests.records import record
@@ -56,6 +57,7 @@ def write(
             for arm in ARMS:
                 (folder / arm).mkdir()
                 write_json(folder / arm / "targets.json", targets(arm, seed))
+            write_json(folder / "trust.json", trust())
         for arm in ARMS:
             with _output(root / "policies" / str(seed) / arm, "train") as folder:
                 measured = {"drift": 0.01, "implicit_accuracy": 0.7 + seed / 100, "held_out_nll": 0.6}
@@ -82,6 +84,18 @@ def targets(arm: str, seed: int) -> dict[str, Any]:
         accuracy={"value": 0.8, "low": 0.7, "high": 0.9, "n": 48} if debiased else {},
         warnings=[f"<b>weak</b> annotator for {arm}"] if arm == "dedpo" else [],
     )
+
+
+def trust() -> dict[str, Any]:
+    """One trust.json: two annotators, one of an evil name, and both together."""
+    agreement = {"value": 0.83, "low": 0.71, "high": 0.91, "n": 48}
+    asking = {"answered": 200, "consistency": agreement, "first": agreement, "mass": 0.97, "requests": 2.1}
+    mine = {"agreement": agreement, "power": 0.7, "n_eff": 81.0, "n_eff_interval": {"low": 60.0, "high": 120.0}}
+    one = record(Trusted, **mine, calibration_error=0.12, asking=asking, n_eff_without=66.0, n_eff_one_order=77.0)
+    names = "vlm", "<script>alert(6)</script>"
+    return record(Trust, n=200, n_labelled=50, ess=50.0, annotators=dict.fromkeys(names, one)) | {
+        "together": record(Trusted, **mine)
+    }
 
 
 def bias(word: str = "painting") -> dict[str, Any]:

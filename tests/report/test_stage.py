@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ def test_a_complete_run(seeds: tuple[int, ...], kind: str, n: int, tmp_path: Pat
     html = (tmp_path / "report/report.html").read_text()
     assert "not available" not in html
     assert "DeDPO tuned beats DPO + synthetic by" in html
+    assert re.search(r"<th scope=\"row\">together</th><td>83\u00a0% \(71\u00a0% to 91\u00a0%\)</td><td>–</td>", html)
     assert ("over prompts only</b>" in html) == (len(seeds) == 1)
     assert len(html) < 1_000_000
     agreement = run_folder.bias()["agreement"]
@@ -126,7 +128,7 @@ def test_missing_pieces_are_said_to_be_missing(gone: list[str], tmp_path: Path) 
 def test_broken_pieces_do_not_break_the_page(text: str, tmp_path: Path) -> None:
     inputs = run_folder.write(tmp_path, seeds=(0,))
     for path in (
-        *tmp_path.glob("policies/0/*/metrics.json*"), *tmp_path.glob("targets/0/*/targets.json"),
+        *tmp_path.glob("policies/0/*/metrics.json*"), *tmp_path.glob("targets/0/**/t*.json"),
         tmp_path / "labels/summary.json", tmp_path / "data/summary.json", tmp_path / "bias/bias.json",
         tmp_path / "verdicts/summary.json", tmp_path / "verdicts/verdicts.parquet",
     ):  # fmt: skip

@@ -42,7 +42,8 @@ def test_every_arm_gets_a_table_over_the_training_pairs(work: Path) -> None:
         assert table.num_rows == 40
         assert pc.sum(table.column("is_labelled")).as_py() == 10
     assert set(read_manifest(work / "targets" / "0")["outputs"]) == {
-        f"{arm}/{name}" for arm in ARMS for name in ("targets.json", "targets.parquet")
+        "trust.json",
+        *(f"{arm}/{name}" for arm in ARMS for name in ("targets.json", "targets.parquet")),
     }
 
 

@@ -22,6 +22,10 @@ def label(
     settings: Config,
     paths: Layout,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say how many questions are left; ask nothing.")] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Say how far the labels can be trusted, by the human ones; ask nothing.")
+    ] = False,
+    seed: Seed = 0,
 ) -> None:
     """Ask an annotator for its preference on every pair, in both orders.
 
@@ -35,11 +39,27 @@ def label(
     from dedpo.cli.served import addressed, served
     from dedpo.label import stage
 
+    if report:
+        say(_trust(settings, paths, seed))
+        return
     if dry_run:
         say(stage.plan(addressed(settings.label), pairs=paths.pairs, out=paths.labels))
         return
     with served(settings.label) as config:
         say(stage.run(config, pairs=paths.pairs, out=paths.labels))
+
+
+def _trust(settings: Config, paths: Layout, seed: int) -> str:
+    from dedpo.targets import trust
+
+    found = trust.measure(
+        settings.targets,
+        ratings=paths.ratings,
+        splits=paths.splits_table(seed),
+        labels=paths.labels_table,
+        features=if_there(paths.features_table),
+    )
+    return trust.describe(found)
 
 
 @command(app)

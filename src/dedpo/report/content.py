@@ -8,6 +8,7 @@ from typing import Final
 from dedpo.contract.records.data import Imported
 from dedpo.contract.records.evaluation import Verdicts
 from dedpo.contract.records.labels import Labels
+from dedpo.contract.records.trust import Trusted
 from dedpo.contract.sections import ReportConfig
 from dedpo.errors import UserError
 from dedpo.report import labels, summary, training
@@ -40,6 +41,7 @@ class Content:
         wins: method → method → win rate on the chosen metric.
         policies: method → measure → estimate over training seeds.
         worth: method → training seed → targets.json; n_eff_at: where that is counted, in words.
+        trust: annotator → what the labelled pairs say of it; empty if not available.
         curves: measure → lines.
         frontier: None where no snapshots of the primary arm were scored.
         judged, bias: None if not available; bias_page: where the whole bias report lies.
@@ -63,6 +65,7 @@ class Content:
     policies: dict[str, dict[str, Estimate]]
     worth: dict[str, Draws]
     n_eff_at: str
+    trust: dict[str, Trusted]
     warnings: list[str]
     curves: dict[str, list[Line]]
     pictures: list[PictureRow]
@@ -128,6 +131,7 @@ def build(
         policies={m.name: training.measures(m.name, sources.policies) for m in methods},
         worth=worth,
         n_eff_at=labels.place(worth),
+        trust=labels.trusted(sources.trust),
         warnings=[*training.warnings(sources.policies), *labels.warnings(sources.targets)],
         curves=training.curves(methods, sources.logs),
         pictures=pictures,

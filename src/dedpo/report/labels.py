@@ -9,6 +9,7 @@ import numpy as np
 from dedpo.contract.records.intervals import Bounded, Counted
 from dedpo.contract.records.report import LabelMeans
 from dedpo.contract.records.targets import Targets
+from dedpo.contract.records.trust import Trust, Trusted
 from dedpo.report.reading import Run
 from dedpo.report.summary import Estimate
 
@@ -19,6 +20,13 @@ def worth(targets: Mapping[Run, Targets]) -> dict[str, Draws]:
     """Method → training seed → what its labels were worth."""
     methods = dict.fromkeys(arm for arm, _ in targets)
     return {method: {seed: t for (arm, seed), t in targets.items() if arm == method} for method in methods}
+
+
+def trusted(found: Trust | None) -> dict[str, Trusted]:
+    """Every annotator, and all together where there are several."""
+    if found is None:
+        return {}
+    return {**found["annotators"]} | ({"together": found["together"]} if found["together"] else {})
 
 
 def place(table: Mapping[str, Draws]) -> str:

@@ -16,6 +16,7 @@ from dedpo.contract.records.evaluation import Verdicts
 from dedpo.contract.records.labels import Labels
 from dedpo.contract.records.targets import Targets
 from dedpo.contract.records.training import Training
+from dedpo.contract.records.trust import Trust
 from dedpo.errors import UserError
 from dedpo.outputs import freshness
 from dedpo.outputs.manifest import MANIFEST, read_manifest
@@ -50,7 +51,8 @@ class Sources:
         grid: scores of the reference and the policies.
         snapshots: the same with the policies on the way; validation: on the prompts on which a step is chosen.
         policies: the last measurements of each training; logs: its measurements step by step.
-        labels, data, bias, judged: None if not available, or if another version wrote it in a way of its own.
+        trust (of the first training seed), labels, data, bias, judged: None if not available, or if another version
+            wrote it in a way of its own.
         verdicts: rows of the verdicts table; none if not available.
         manifests: by the output's name; only finished outputs have one.
     """
@@ -61,6 +63,7 @@ class Sources:
     policies: dict[Run, Training]
     logs: dict[Run, list[Logged]]
     targets: dict[Run, Targets]
+    trust: Trust | None
     labels: Labels | None
     data: Imported | None
     bias: Bias | None
@@ -104,6 +107,7 @@ def read(places: Places) -> Sources:
         policies=_each({run: folder / "metrics.json" for run, folder in folders.items()}, Training, "train"),
         logs={run: log for run in runs if (log := read_lines(folders[run] / "metrics.jsonl"))},
         targets=_each({(a, s): places.targets / f"{s}/{a}/targets.json" for a, s in runs}, Targets, "targets"),
+        trust=_known(places.targets / str(scores.seeds[0]) / "trust.json", Trust, "targets") if scores.seeds else None,
         labels=_known(places.labels / "summary.json", Labels, "label"),
         data=_known(places.data / "summary.json", Imported, "data import"),
         bias=_known(bias / "bias.json", Bias, "bias") if bias else None,

@@ -85,15 +85,18 @@ class Estimates:
         return self.residual if regime == "probe" and self.residual is not None else self.reference
 
 
-def estimate(opinions: TrainingPairs, config: TargetsConfig) -> Estimates:
+def estimate(opinions: TrainingPairs, config: TargetsConfig, like: Estimates | None = None) -> Estimates:
     """Fit the probe, combine the annotators, recalibrate, and estimate λ in both regimes.
 
     Labelled pairs count by what their propensity adds to the variance, so that λ is best where labels are rare; n_eff
     with `ess` is exact where π has nothing to do with how sure people are.
+
+    Args:
+        like: of the same pairs with other annotators, whose probe this one shares.
     """
     rated, known = _rated(opinions), _known(opinions)
     no_probe = _obstacle(opinions, known)
-    probe = None if no_probe else _fit(opinions, known, config)
+    probe = None if no_probe else like.probe if like else _fit(opinions, known, config)
     preference, shares, calibration = _preference(opinions, rated, known, probe, config)
     answered = ~np.isnan(preference)
     used = rated & answered

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,6 +42,11 @@ class TrainingPairs:
     groups: Ints
     features: Floats
 
+    def of(self, annotators: Sequence[int]) -> TrainingPairs:
+        """The same pairs with some of the annotators, by their places."""
+        names = tuple(self.annotators[i] for i in annotators)
+        return replace(self, annotators=names, annotations=self.annotations[:, list(annotators)])
+
     def where(self, keep: Bools) -> TrainingPairs:
         """The rows to keep."""
         rows = ("pair_ids", "human", "annotations", "is_labelled", "propensity", "groups", "features")
@@ -65,11 +71,11 @@ def read(ratings: Path, splits: Path, labels: Path | None, features: Path | None
     groups, matrix = _features(ids, features)
     opinions = TrainingPairs(
         pair_ids=np.array(ids.to_pylist(), dtype=object),
-        human=_floats(_aligned(ids, rated, "preference_mean")),
+        human=aligned(ids, rated, "preference_mean"),
         annotations=annotations,
         annotators=names,
         is_labelled=np.array(split.column("is_labelled").to_pylist(), dtype=bool),
-        propensity=_floats(split.column("propensity")),
+        propensity=floats(split.column("propensity")),
         groups=groups,
         features=matrix,
     )
@@ -85,25 +91,38 @@ def _aligned(ids: pa.ChunkedArray, rows: pa.Table, column: str) -> pa.ChunkedArr
     return rows.column(column).take(pc.index_in(ids, rows.column("pair_id").combine_chunks()))
 
 
-def _floats(column: pa.ChunkedArray) -> Floats:
+def aligned(ids: pa.ChunkedArray, rows: pa.Table, column: str) -> Floats:
+    """Numbers in the order of `ids`, NaN where a pair is missing or has none; shape (n,)."""
+    return floats(_aligned(ids, rows, column))
+
+
+def floats(column: pa.ChunkedArray) -> Floats:
+    """A column as numbers, NaN for null; shape (n,)."""
     return np.asarray(pc.fill_null(column, np.nan).to_numpy(), dtype=np.float64)
 
 
-def _annotations(ids: pa.ChunkedArray, answers: pa.Table) -> tuple[tuple[str, ...], Floats]:
-    """Names and preferences, shape (n, k), of every annotator and template in the table."""
+def by_annotator(answers: pa.Table) -> dict[str, pa.Table]:
+    """The rows of each annotator and template in a labels table, by the annotator's name in `TrainingPairs`."""
     kinds = answers.group_by(["annotator", "template"]).aggregate([]).to_pylist()
     kinds.sort(key=lambda kind: (kind["annotator"], kind["template"]))
     models = [k["annotator"] for k in kinds]
-    names, columns = [], []
+    found = {}
     for kind in kinds:
         mine = pc.and_(
             pc.equal(answers.column("annotator"), kind["annotator"]),
             pc.equal(answers.column("template"), kind["template"]),
         )
-        columns.append(_floats(_aligned(ids, answers.filter(mine), "preference")))
         several = models.count(kind["annotator"]) > 1
-        names.append(f"{kind['annotator']} ({kind['template']})" if several else kind["annotator"])
-    return tuple(names), np.stack(columns, axis=1)
+        name = f"{kind['annotator']} ({kind['template']})" if several else kind["annotator"]
+        found[name] = answers.filter(mine)
+    return found
+
+
+def _annotations(ids: pa.ChunkedArray, answers: pa.Table) -> tuple[tuple[str, ...], Floats]:
+    """Names and preferences, shape (n, k), of every annotator and template in the table."""
+    found = by_annotator(answers)
+    columns = [aligned(ids, rows, "preference") for rows in found.values()]
+    return tuple(found), np.stack(columns, axis=1)
 
 
 def _features(ids: pa.ChunkedArray, path: Path | None) -> tuple[Ints, Floats]:

@@ -15,7 +15,7 @@ from dedpo.contract.sections import TargetsConfig
 from dedpo.errors import UserError
 from dedpo.outputs.manifest import output_folder, write_json
 from dedpo.targets import arms as arms_
-from dedpo.targets import caveats, words
+from dedpo.targets import caveats, trust, words
 from dedpo.targets.estimates import Estimates, estimate
 from dedpo.targets.facts import facts as facts_of
 from dedpo.targets.reading import TrainingPairs, read
@@ -31,7 +31,7 @@ def run(
     features: Path | None,
     out: Path,
 ) -> dict[str, Targets]:
-    """Write `out`/<arm>/targets.parquet and targets.json for each arm; no image is read.
+    """Write `out`/<arm>/targets.parquet and targets.json for each arm, and trust.json; no image is read.
 
     Pairs that lack what an arm needs (an annotator's answer, a human rating for dpo_all_human) are set aside and
     counted, and n is the number of the rest. What the annotators are worth is estimated once for all arms.
@@ -58,6 +58,8 @@ def run(
     with output_folder(out, stage="targets", config=settings, inputs=inputs) as partial:
         opinions = read(ratings, splits, labels, features)
         estimates = estimate(opinions, config)
+        if labels is not None:
+            write_json(partial / trust.FILE, trust.trust(opinions, estimates, labels, config))
         return {arm: _write_arm(arm, opinions, estimates, config, partial / arm) for arm in arms}
 
 
