@@ -29,15 +29,16 @@ def label(pairs: Input[Dataset], shards: list[str], labelling: str, settings: st
             component.note(part.path, "The labels were given: nobody was asked.")
             return
         config = component.section(LabelConfig, settings)
-        kept = config.model_dump(mode="json", exclude=set(endpoint.CHANGEABLE))
+        changeable = dict.fromkeys(endpoint.CHANGEABLE, True)
+        kept = config.model_dump(mode="json", exclude=changeable | {"annotators": {"__all__": changeable}})
         key = {"stage": "label", "settings": kept, "pairs": pairs.metadata["sha256"], "shards": shards}
         with component.durable(part.path, key) as out:
             if (counts := component.finished(out, "summary.json")) is None:
-                with server.serving(config.model) if labelling == "server" else nullcontext():
+                with server.serving(*config.served) if labelling == "server" else nullcontext():
                     counts = stage.run(
                         config, pairs=Path(pairs.path), shards=shards, out=out, log=component.answers("label")
                     )
-        component.describe(part, rows=counts["pairs"], annotator=config.model, template=config.template)
+        component.describe(part, rows=counts["pairs"], annotators=[one["annotator"] for one in counts["annotators"]])
 
 
 @dsl.component(**RUNTIME)
@@ -74,8 +75,10 @@ def merge_labels(
             config = component.section(LabelConfig, settings)
             paths = [Path(part.path) for part in parts]
             counts = stage.merge(config, parts=paths, pairs=Path(pairs.path), out=Path(labels.path))
-            component.describe(labels, rows=counts["pairs"], annotator=config.model, template=config.template)
-        component.log(metrics, counts)
+            component.describe(
+                labels, rows=counts["pairs"], annotators=[one["annotator"] for one in counts["annotators"]]
+            )
+        component.log(metrics, stage.described(counts))
 
 
 @dsl.component(**RUNTIME)

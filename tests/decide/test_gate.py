@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dedpo.contract.records.bias import Bias
-from dedpo.contract.records.labels import Labels
+from dedpo.contract.records.labels import AnnotatorLabels, Labels
 from dedpo.contract.sections import GateConfig
 from dedpo.decide import gate
 from dedpo.errors import UserError
@@ -23,9 +23,13 @@ def inputs(folder: Path, agreement: dict[str, Any] | None, **counts: Any) -> dic
     for name in ("bias", "labels"):
         (folder / name).mkdir(exist_ok=True)
     (folder / "bias" / "bias.json").write_text(json.dumps(record(Bias, annotator="vlm `x`", agreement=agreement)))
-    known = {"pairs": 100, "answered": 97, "position_bias": -0.2}
+    known = {"pairs": 100, "answered": 97, "annotators": [annotator("vlm", counts.pop("position_bias", -0.2))]}
     (folder / "labels" / "summary.json").write_text(json.dumps(record(Labels, **known | counts)))
     return {"bias": folder / "bias", "labels": folder / "labels", "out": folder / "gate"}
+
+
+def annotator(name: str, position_bias: Any) -> AnnotatorLabels:
+    return record(AnnotatorLabels, annotator=name, position_bias=position_bias)
 
 
 GOOD = {"value": 0.7, "low": 0.6, "high": 0.8}
@@ -65,6 +69,13 @@ def test_what_could_not_be_measured_does_not_pass(tmp_path: Path) -> None:
         gate.run(GateConfig(), **inputs(tmp_path, GOOD, answered=0, pairs=0))
     with pytest.raises(UserError, match="position bias could not be measured"):
         gate.run(GateConfig(max_position_bias=1), **inputs(tmp_path, GOOD, position_bias=None))
+
+
+def test_each_of_several_annotators_has_its_position_bias(tmp_path: Path) -> None:
+    several = [annotator("one", 0.3), annotator("other", 0.05)]
+    with pytest.raises(UserError, match="position bias of one \\+0.300, at most ±0.1") as caught:
+        gate.run(GateConfig(max_position_bias=0.1), **inputs(tmp_path, GOOD, annotators=several))
+    assert "of other" not in str(caught.value)
 
 
 def test_nothing_asked_is_nothing_refused(tmp_path: Path) -> None:
@@ -109,9 +120,9 @@ def test_an_annotator_the_other_way_round_never_passes_and_is_named(tmp_path: Pa
 
 
 @pytest.mark.parametrize("value", ["x", [], True, [[1]]])
-@pytest.mark.parametrize("place", ["agreement", "agreement.value", "position_bias", "answered", "pairs"])
+@pytest.mark.parametrize("place", ["agreement", "agreement.value", "annotators.0.position_bias", "answered", "pairs"])
 def test_what_is_no_number_is_named(place: str, value: Any, tmp_path: Path) -> None:
     agreement = {**GOOD, "value": value} if place == "agreement.value" else value if place == "agreement" else GOOD
-    counts = {} if place.startswith("agreement") else {place: value}
+    counts = {} if place.startswith("agreement") else {place.removeprefix("annotators.0."): value}
     with pytest.raises(UserError, match=f"json: '{place}' should be .*; run 'dedpo"):
         gate.run(GateConfig(max_position_bias=0.1), **inputs(tmp_path, agreement, **counts))

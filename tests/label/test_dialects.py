@@ -331,6 +331,6 @@ def test_the_mass_is_shown_where_it_measures(pairs: Path, tmp_path: Path) -> Non
     for server, mass in ((spoken.vllm, None), (spoken.sglang, 0.98), (spoken.openai, 0.99)):
         with speaking(server) as (url, _):
             summary = stage.run(settings(url), pairs=pairs, out=tmp_path / server.__name__)
-        assert summary["mean_on_answer_mass"] == (None if mass is None else pytest.approx(mass))
+        assert summary["annotators"][0]["mean_on_answer_mass"] == (None if mass is None else pytest.approx(mass))
         rows = labels(tmp_path / server.__name__)
         assert all((row["on_answer_mass"] is None) == (mass is None) for row in rows)

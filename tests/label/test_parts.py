@@ -86,8 +86,10 @@ def test_failures_are_allowed_over_all_pairs_and_not_over_a_part(pairs: Path, tm
     with scripted(answer) as url:
         parts = in_parts(url, pairs, tmp_path, 5, max_failures=0.05)
         found = stage.merge(settings(url, max_failures=0.05), parts=parts, pairs=pairs, out=tmp_path / "all")
-        assert found["failures"] == {"no answer among A, B": 4}
-        with pytest.raises(UserError, match=r"2 of 40 pairs got no answer \(label.max_failures allows 4.0%\).*\(4×\)"):
+        assert found["annotators"][0]["failures"] == {"no answer among A, B": 4}
+        with pytest.raises(
+            UserError, match=r"2 of 40 pairs got no answer of .biased-vlm. \(label.max_failures allows 4.0%\).*\(4×\)"
+        ):
             stage.merge(settings(url, max_failures=0.04), parts=parts, pairs=pairs, out=tmp_path / "few")
         strict = settings(url, max_failures=0.04)
         with pytest.raises(UserError, match=r"2 of 40 pairs got no answer"):

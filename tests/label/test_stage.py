@@ -145,9 +145,11 @@ def test_both_orders_are_asked_and_always_mean_image_1(world: str, pairs: Path, 
         assert row["on_answer_mass"] is None, "a constraint makes it 1 whatever the annotator thinks"
         assert row["attempts"] == 2
     bias = np.mean([r["p_order_01"] - r["p_order_10"] for r in rows])
-    assert summary["position_bias"] == pytest.approx(bias)
-    assert summary | {"pairs": N, "answered": N, "requests": 2 * N, "failures": {}} == summary
-    assert json.loads((tmp_path / "labels" / "summary.json").read_text()).items() < summary.items()
+    told = stage.described(summary)
+    assert told["position_bias"] == pytest.approx(bias)
+    assert told | {"annotator": "biased-vlm", "answered": N, "requests": 2 * N, "failures": {}} == told
+    kept = json.loads((tmp_path / "labels" / "summary.json").read_text())
+    assert summary == kept | {"asked": 2 * N, "carried_over": 0}
     before = content(tmp_path / "labels")
     assert stage.run(settings(world), pairs=pairs, out=tmp_path / "labels")["asked"] == 0
     assert content(tmp_path / "labels") == before, "a stage that depends on it need not run again"
@@ -166,7 +168,7 @@ def test_both_orders_are_asked_and_always_mean_image_1(world: str, pairs: Path, 
 
 def test_a_lean_to_the_first_picture_shows_as_negative_bias_and_cancels(pairs: Path, tmp_path: Path) -> None:
     with scripted(lambda n, _: None if n % 2 else says("A")) as url:
-        summary = stage.run(settings(url, concurrency=1), pairs=pairs, out=tmp_path / "labels")
+        summary = stage.described(stage.run(settings(url, concurrency=1), pairs=pairs, out=tmp_path / "labels"))
     assert -1 < summary["position_bias"] < 0
     assert {r["preference"] for r in labels(tmp_path / "labels")} <= {0.0, 0.5, 1.0}
     assert summary["mean_on_answer_mass"] is None
@@ -258,7 +260,7 @@ def test_failures_are_rows_with_a_reason(pairs: Path, tmp_path: Path) -> None:
         return says("Sorry, no.") if prompt == odd else None
 
     with scripted(answer) as url:
-        summary = stage.run(settings(url, max_failures=0.5), pairs=pairs, out=tmp_path / "labels")
+        summary = stage.described(stage.run(settings(url, max_failures=0.5), pairs=pairs, out=tmp_path / "labels"))
     failed = [r for r in labels(tmp_path / "labels") if r["error"] is not None]
     assert len(failed) == sum(p.text == odd for p in drawn()[0])
     message = "no answer among A, B: 'Sorry, no.'"

@@ -15,7 +15,7 @@ from http.client import HTTPException
 from typing import Final, NamedTuple
 
 from dedpo.asking.endpoints import check_key, check_url, is_loopback, through
-from dedpo.contract.sections import JudgeConfig, LabelConfig
+from dedpo.contract.sections import AnnotatorConfig, JudgeConfig
 from dedpo.errors import UserError, excerpt
 
 SECONDS: Final = 5.0
@@ -91,12 +91,12 @@ def found(what: str, look: Callable[[], tuple[bool, str]], extra: str = "all") -
     return Finding(what, "ok" if is_well else "note", detail)
 
 
-def annotator(config: LabelConfig, words: Words) -> Finding:
+def annotator(config: AnnotatorConfig, words: Words) -> Finding:
     """The annotator's endpoint: GET /models with $OPENAI_API_KEY."""
     return found("annotator", lambda: _annotator(config, words))
 
 
-def _annotator(config: LabelConfig, words: Words) -> tuple[bool, str]:
+def _annotator(config: AnnotatorConfig, words: Words) -> tuple[bool, str]:
     given = config.base_url or os.environ.get("OPENAI_BASE_URL")
     url = _checked(given, words.url, "http://annotator:8000/v1", words)
     key = _secret("OPENAI_API_KEY")

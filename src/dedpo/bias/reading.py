@@ -24,15 +24,22 @@ from dedpo.vision.covariates import PROPERTIES, measure
 
 
 def read_folder(
-    pairs: Path, ratings: Path, splits: Path, labels: Path, features: Path | None, max_pixels: int
+    pairs: Path,
+    ratings: Path,
+    splits: Path,
+    labels: Path,
+    features: Path | None,
+    max_pixels: int,
+    annotator: str | None = None,
 ) -> Comparison:
     """The comparison on the pairs whose human ratings a run may see: the labelled ones and the held-out ones.
 
     Args:
+        annotator: whose labels; None: the mean of all annotators'.
         features: the folder of the pairs' features, which holds what was measured of their images; None: there is none.
 
     Raises:
-        UserError: an input is missing or wrong, no such pair is rated, or the labels are of several annotators.
+        UserError: an input is missing or wrong, no such pair is rated, or nobody of that name has labelled.
     """
     seen = tables.read(splits, tables.SPLITS)
     seen = seen.filter(pc.or_(seen.column("is_labelled"), pc.equal(seen.column("split"), "holdout")))
@@ -42,13 +49,9 @@ def read_folder(
         raise UserError(
             f"{splits}: no labelled or held-out pair is rated in {ratings}; raise data.labelled, split again"
         )
-    answered = tables.read(labels, tables.LABELS)
-    names = pc.unique(answered.column("annotator")).to_pylist()
-    if len(names) > 1:
-        raise UserError(f"{labels}: answers of several annotators ({', '.join(names)}); give one annotator's table")
+    name, answered = _answers(labels, annotator)
     means = rated.group_by("pair_id").aggregate([("preference", "mean")])
-    wanted = ["pair_id", "preference", "p_order_01", "p_order_10"]
-    joined = means.join(answered.select(wanted), "pair_id").sort_by("pair_id")
+    joined = means.join(answered, "pair_id").sort_by("pair_id")
     place = {pair: i for i, pair in enumerate(joined.column("pair_id").to_pylist())}
     prompts, groups = numbered(_prompts(pairs, place, ratings))
     differences = np.full((len(place), len(PROPERTIES)), np.nan)
@@ -57,7 +60,7 @@ def read_folder(
     _measure(pairs, place, differences, max_pixels)
     rows = np.array([place[p] for p in rated.column("pair_id").to_pylist()], dtype=np.int64)
     return Comparison(
-        annotator_name=str(names[0]),
+        annotator_name=name,
         prompts=prompts,
         groups=groups,
         human=_floats(joined.column("preference_mean")),
@@ -70,6 +73,25 @@ def read_folder(
         remedy="if the imported preferences are, import them again with --first and --second changed over; if the "
         "annotator's are, look at its template",
     )
+
+
+def _answers(labels: Path, annotator: str | None) -> tuple[str, pa.Table]:
+    """Who has labelled, and the preference and both orders' of each pair; of several the mean of those who have one."""
+    table = tables.read(labels, tables.LABELS)
+    names = pc.unique(table.column("annotator")).to_pylist()
+    if annotator is not None:
+        if annotator not in names:
+            raise UserError(
+                f"bias.annotator: '{excerpt(annotator)}' has labelled nothing in {labels}; there are: {names}"
+            )
+        names, table = [annotator], table.filter(pc.equal(table.column("annotator"), annotator))
+    orders = ("p_order_01", "p_order_10")
+    is_whole = pc.and_(*(pc.is_valid(table.column(name)) for name in orders))
+    known = {name: pc.if_else(is_whole, table.column(name), None) for name in orders}
+    table = pa.table({name: table.column(name) for name in ("pair_id", "preference")} | known)
+    means = table.group_by("pair_id").aggregate([(name, "mean") for name in ("preference", *orders)])
+    name = names[0] if len(names) == 1 else f"mean of {' and '.join(names)}"
+    return str(name), means.rename_columns([column.removesuffix("_mean") for column in means.column_names])
 
 
 def _floats(column: pa.ChunkedArray) -> Floats:

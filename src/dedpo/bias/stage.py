@@ -50,7 +50,7 @@ def run(
         inputs["features"] = features
     settings = config.model_dump() | {"max_pixels": max_pixels}
     with output_folder(out, stage="bias", config=settings, inputs=inputs) as partial:
-        compared = reading.read_folder(pairs, ratings, splits, labels, features, max_pixels)
+        compared = reading.read_folder(pairs, ratings, splits, labels, features, max_pixels, config.annotator)
         facts, evidently = _write(compared, config, partial)
     _follow(evidently, config)
     return facts

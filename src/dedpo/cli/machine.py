@@ -20,7 +20,7 @@ from dedpo.asking import endpoint_checks
 from dedpo.asking.endpoint_checks import GEMINI_KEYS, HERE, Finding
 from dedpo.cli.served import is_world
 from dedpo.contract.config import Config
-from dedpo.contract.sections import JudgeConfig
+from dedpo.contract.sections import WORLD, AnnotatorConfig, JudgeConfig
 from dedpo.judge.probe import judgement
 from dedpo.label.probe import annotation
 from dedpo.terminal import console
@@ -119,15 +119,11 @@ def _extras() -> Iterator[Finding]:
 
 
 def _endpoints(config: Config) -> Iterator[Finding]:
-    if is_world(config.label):
-        yield _world("annotator")
-    elif config.label.base_url or os.environ.get("OPENAI_BASE_URL"):
-        there = endpoint_checks.annotator(config.label, HERE)
-        yield there
-        if there.state != "missing":
-            yield annotation(config.label)
-    else:
-        yield _nowhere("annotator", "label.base_url")
+    for one in config.label.each:
+        if one.kind == "endpoint":
+            yield from _annotator(one)
+        else:
+            yield Finding("annotator", "ok", f"'{one.annotator}' asks no endpoint")
     address = config.score.oracle_url or os.environ.get("DEDPO_ORACLE_URL")
     if is_world(config.score):
         yield _world("oracle")
@@ -136,6 +132,18 @@ def _endpoints(config: Config) -> Iterator[Finding]:
     key = "set" if os.environ.get("OPENAI_API_KEY") else "not set (needed for endpoints that ask for one)"
     yield Finding("$OPENAI_API_KEY", "ok" if key == "set" else "note", key)
     yield from _judge(config.judge)
+
+
+def _annotator(config: AnnotatorConfig) -> Iterator[Finding]:
+    if config.base_url == WORLD:
+        yield _world("annotator")
+    elif config.base_url or os.environ.get("OPENAI_BASE_URL"):
+        there = endpoint_checks.annotator(config, HERE)
+        yield there
+        if there.state != "missing":
+            yield annotation(config)
+    else:
+        yield _nowhere("annotator", "label.base_url")
 
 
 def _nowhere(what: str, setting: str) -> Finding:

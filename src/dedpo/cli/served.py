@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
-from dedpo.contract.sections import WORLD, JudgeConfig, LabelConfig, ScoreConfig
+from dedpo.contract.sections import WORLD, AnnotatorConfig, JudgeConfig, LabelConfig, ScoreConfig
 from dedpo.terminal import note
 
 _VARIABLES: Final = {
@@ -18,6 +18,8 @@ Asking = TypeVar("Asking", LabelConfig, ScoreConfig, JudgeConfig)
 
 def is_world(config: LabelConfig | ScoreConfig | JudgeConfig) -> bool:
     """Whether a stage asks the embedded world."""
+    if isinstance(config, LabelConfig):
+        return any(one.base_url == WORLD and one.kind == "endpoint" for one in config.each)
     return (config.oracle_url if isinstance(config, ScoreConfig) else config.base_url) == WORLD
 
 
@@ -25,7 +27,14 @@ def addressed(config: Asking) -> Asking:
     """The settings with the address left to the environment: in them it would be another one at every run."""
     if not is_world(config):
         return config
-    return config.model_copy(update={"oracle_url" if isinstance(config, ScoreConfig) else "base_url": None})
+    left: dict[str, object] = {"oracle_url" if isinstance(config, ScoreConfig) else "base_url": None}
+    if isinstance(config, LabelConfig):
+        left = _unnamed(config) | {"annotators": [one.model_copy(update=_unnamed(one)) for one in config.annotators]}
+    return config.model_copy(update=left)
+
+
+def _unnamed(annotator: AnnotatorConfig) -> dict[str, object]:
+    return {"base_url": None if annotator.base_url == WORLD else annotator.base_url}
 
 
 @contextmanager

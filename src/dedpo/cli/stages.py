@@ -21,16 +21,19 @@ app = typer.Typer()
 def label(
     settings: Config,
     paths: Layout,
+    annotator: Annotated[
+        str | None, typer.Option(help="Label with this one alone; what others have labelled stays.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say how many questions are left; ask nothing.")] = False,
     report: Annotated[
         bool, typer.Option("--report", help="Say how far the labels can be trusted, by the human ones; ask nothing.")
     ] = False,
     seed: Seed = 0,
 ) -> None:
-    """Ask an annotator for its preference on every pair, in both orders.
+    """Have an annotator, or each of several, say which image of every pair it prefers.
 
-    Any OpenAI-compatible endpoint will do: set label.base_url (or $OPENAI_BASE_URL), $OPENAI_API_KEY and
-    label.model.
+    Any OpenAI-compatible endpoint will do, which is asked in both orders: set label.base_url (or $OPENAI_BASE_URL),
+    $OPENAI_API_KEY and label.model. label.kind names other kinds, label.annotators several side by side.
 
     What was answered once is not asked again: a pair keeps an annotator's answer to a question, over kills, another
     address, more pairs and another annotator and back, in <work>/labels.answers; delete that and <work>/labels to ask
@@ -43,10 +46,10 @@ def label(
         say(_trust(settings, paths, seed))
         return
     if dry_run:
-        say(stage.plan(addressed(settings.label), pairs=paths.pairs, out=paths.labels))
+        say(stage.plan(addressed(settings.label), pairs=paths.pairs, out=paths.labels, only=annotator))
         return
     with served(settings.label) as config:
-        say(stage.run(config, pairs=paths.pairs, out=paths.labels))
+        say(stage.described(stage.run(config, pairs=paths.pairs, out=paths.labels, only=annotator)))
 
 
 def _trust(settings: Config, paths: Layout, seed: int) -> str:

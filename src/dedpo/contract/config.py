@@ -115,12 +115,11 @@ def load(path: Path | None, overrides: list[str] | None = None) -> Config:
 def _texts(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Each text among nested settings, with its name."""
     for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _texts(value, f"{prefix}{name}.")
-        else:
-            yield from (
-                (f"{prefix}{name}", v) for v in (value if isinstance(value, list) else [value]) if isinstance(v, str)
-            )
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, Mapping):
+                yield from _texts(one, f"{prefix}{name}.")
+            elif isinstance(one, str):
+                yield f"{prefix}{name}", one
 
 
 def keys(path: Path) -> set[str]:

@@ -10,6 +10,9 @@ from dedpo.errors import UserError
 # Who answers where nobody else is named.
 ANNOTATOR: Final = "Qwen/Qwen2.5-VL-7B-Instruct"
 JUDGE: Final = "gemini-2.5-flash"
+CLIP: Final = "openai/clip-vit-large-patch14"
+PICKSCORE: Final = "yuvalkirstain/PickScore_v1"
+PICKSCORE_PROCESSOR: Final = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 REACH: Final = "name what is on this disk, or fetch it once where the hub can be reached"
 
 

@@ -65,7 +65,11 @@ def examine(config: GateConfig, bias: Bias, counts: Labels) -> list[Check]:
     if config.min_agreement is not None:
         checks.append(_agreement(config.min_agreement, bias["agreement"]))
     if config.max_position_bias is not None:
-        checks.append(_position(config.max_position_bias, counts["position_bias"]))
+        several = len(counts["annotators"]) > 1
+        checks += [
+            _position(config.max_position_bias, one["position_bias"], f" of {one['annotator']}" if several else "")
+            for one in counts["annotators"]
+        ]
     if config.min_answered is not None:
         checks.append(_answered(config.min_answered, counts["answered"], counts["pairs"]))
     return checks
@@ -87,8 +91,8 @@ def _agreement(limit: float, found: Agreement | None) -> Check:
     return _check(name, setting, high, limit, high >= limit, detail)
 
 
-def _position(limit: float, value: float | None) -> Check:
-    name, setting = "position bias", "gate.max_position_bias"
+def _position(limit: float, value: float | None, whose: str) -> Check:
+    name, setting = excerpt(f"position bias{whose}", 100), "gate.max_position_bias"
     if value is None:
         return _check(name, setting, None, limit, False, f"{name} could not be measured, at most {limit:g} is asked")
     return _check(name, setting, abs(value), limit, abs(value) <= limit, f"{name} {value:+.3f}, at most ±{limit:g}")

@@ -53,9 +53,11 @@ def training(gpus: int) -> Share:
     return Share(str(gpus), str(max(2, 6 * gpus)), f"{max(4, 48 * gpus)}Gi")
 
 
-def labelling(*, serves: bool) -> Share:
-    """A label task's share: of a GPU only if it serves the annotator itself."""
-    return Share("1", "4", "24Gi") if serves else Share("0", "1", "1Gi")
+def labelling(*, serves: bool, looks: bool) -> Share:
+    """A label task's share: of a GPU only if it serves the annotator itself; more CPU if it runs a CLIP."""
+    if serves:
+        return Share("1", "4", "24Gi")
+    return Share("0", "4", "8Gi") if looks else Share("0", "1", "1Gi")
 
 
 def pool(given: Mapping[str, Any]) -> Pool:
@@ -101,7 +103,7 @@ def problems(asked: Request, config: Config, *, in_image: bool) -> Iterator[str]
         yield "train.optimizer adamw_8bit: it needs a GPU and gpus is 0; set gpus=1, or train.optimizer=adamw"
     if config.score.precision != "fp32":
         yield f"score.precision {config.score.precision}: it needs a GPU and gpus is 0; set gpus=1, or fp32"
-    if asked.labelling == "server":
+    if asked.labelling == "server" and config.label.served:
         yield "annotator_url: empty, so that vLLM runs in the label pods, and gpus is 0; name an endpoint or set gpus=1"
     base = config.train.base
     if (

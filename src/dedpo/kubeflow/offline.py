@@ -41,7 +41,7 @@ def settle(asked: Request, *, in_image: bool) -> tuple[Config | None, gpus.Pool 
     pool: gpus.Pool | None = None
     try:
         config, problems = overrides.resolve(overrides.read(asked.overrides), asked.settings)
-        problems += _contradictions(config, judging=bool(asked.judge))
+        problems += _contradictions(config, judging=bool(asked.judge), serving=asked.labelling == "server")
         findings += [Finding("settings", "missing", problem) for problem in problems]
         findings += [Finding("GPUs", "missing", problem) for problem in gpus.problems(asked, config, in_image=in_image)]
     except UserError as error:
@@ -59,7 +59,7 @@ def settle(asked: Request, *, in_image: bool) -> tuple[Config | None, gpus.Pool 
     return config, pool, findings
 
 
-def _contradictions(config: Config, *, judging: bool) -> Iterator[str]:
+def _contradictions(config: Config, *, judging: bool, serving: bool) -> Iterator[str]:
     """Settings that a late stage would refuse, after everything before it was paid for."""
     metrics = list(config.score.metrics)
     if config.report.metric not in metrics:
@@ -68,6 +68,11 @@ def _contradictions(config: Config, *, judging: bool) -> Iterator[str]:
         )
     if unknown := [arm for arm in config.promote.over if arm not in (*config.arms, "reference")]:
         yield f"promote.over: '{unknown[0]}' is not among the arms {list(config.arms)}; the run trains no other"
+    if serving and len(config.label.served) > 1:
+        yield (
+            f"label.annotators: {', '.join(map(excerpt, config.label.served))} have no base_url, and a label task "
+            "serves one model; name their endpoints"
+        )
     if missing := [name for name in config.promote.max_loss if name not in metrics]:
         yield f"promote.max_loss: '{missing[0]}' is not among score.metrics {metrics}; measure it, or leave it out"
     if judging and not {*config.arms, "reference"}.difference([config.primary]).intersection(config.judge.rivals):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -14,7 +15,7 @@ from dedpo.asking import endpoint_checks, probe
 from dedpo.asking.endpoint_checks import ON_KUBEFLOW, Finding
 from dedpo.contract import model_names
 from dedpo.contract.config import Config
-from dedpo.contract.sections import ScoreConfig
+from dedpo.contract.sections import AnnotatorConfig, ScoreConfig
 from dedpo.errors import excerpt
 from dedpo.judge.probe import judgement
 from dedpo.kubeflow import gpus as shares
@@ -96,8 +97,9 @@ def check(asked: Request) -> Plan:
     assert kind is not None
     if not asked.judge:
         config = config.model_copy(update={"judge": config.judge.model_copy(update={"model": None})})
-    serves = asked.labelling == "server"
-    training, label = shares.training(asked.gpus), shares.labelling(serves=serves)
+    serves = asked.labelling == "server" and bool(config.label.served)
+    looks = any(one.kind in ("clip", "score") for one in config.label.each)
+    training, label = shares.training(asked.gpus), shares.labelling(serves=serves, looks=looks)
     selector, tolerations = dict(pool.selector), [t.model_dump(exclude_none=True) for t in pool.tolerations]
     return Plan(
         sections={stage: getattr(config, stage).model_dump_json() for stage in STAGES},
@@ -105,7 +107,7 @@ def check(asked: Request) -> Plan:
         commit=commits[0] if commits else asked.revision,
         arms=list(config.arms),
         max_pixels=config.data.max_pixels,
-        labelling=asked.labelling,
+        labelling=asked.labelling if serves or asked.labelling == "given" else "endpoint",
         label_image=asked.label_image if serves else asked.image,
         label_gpus=label.gpus,
         label_cpus=label.cpus,
@@ -155,9 +157,9 @@ def _remote_checks(
     if asked.labels:
         checks["labels"] = lambda: source_checks.labels(asked.labels)
     if config is not None:
-        label, judge, score = config.label, config.judge, config.score
-        if asked.labelling == "endpoint":
-            checks["annotator"] = lambda: endpoint_checks.annotator(label, ON_KUBEFLOW)
+        judge, score = config.judge, config.score
+        for name, one in _endpoints(asked, config):
+            checks[f"annotator{name}"] = partial(endpoint_checks.annotator, one, ON_KUBEFLOW)
         if asked.judge:
             checks["judge"] = lambda: endpoint_checks.judge(judge, ON_KUBEFLOW)
         if ASKED_OF_ORACLE & set(score.metrics):
@@ -179,11 +181,20 @@ def _oracle(config: ScoreConfig) -> Finding:
 def _questions(asked: Request, config: Config) -> dict[str, Check]:
     """What is paid for: a real question to each model that the run will ask."""
     questions: dict[str, Check] = {}
-    if asked.labelling == "endpoint":
-        questions["annotator's answer"] = lambda: annotation(config.label)
+    for name, one in _endpoints(asked, config):
+        questions[f"annotator's answer{name}"] = partial(annotation, one)
     if asked.judge:
         questions["judge's answer"] = lambda: judgement(config.judge)
     return questions
+
+
+def _endpoints(asked: Request, config: Config) -> Iterator[tuple[str, AnnotatorConfig]]:
+    """The annotators that the run asks where they are, and what each is called if there are several."""
+    if asked.labelling == "given":
+        return
+    for one in config.label.endpoints:
+        if one.base_url or asked.labelling == "endpoint":
+            yield (f" {excerpt(one.annotator, 60)}" if config.label.annotators else ""), one
 
 
 def _together(checks: Mapping[str, Check], seconds: float) -> list[Finding]:

@@ -13,7 +13,7 @@ import openai
 from dedpo.asking.endpoints import address, check_key, is_loopback, unreachable
 from dedpo.asking.patience import Busy, Patience, is_exhausted, retry_after
 from dedpo.asking.statuses import BROKEN, is_busy, meant
-from dedpo.contract.sections import LabelConfig
+from dedpo.contract.sections import AnnotatorConfig
 from dedpo.errors import UserError, excerpt
 from dedpo.label import fatal, reply
 from dedpo.label.body import decoded, is_completion
@@ -51,7 +51,7 @@ class _Answer(NamedTuple):
 class Client:
     """An annotator that can be asked; close it when done."""
 
-    def __init__(self, config: LabelConfig, choices: tuple[str, str]) -> None:
+    def __init__(self, config: AnnotatorConfig, choices: tuple[str, str]) -> None:
         """Find endpoint and key, without a connection yet.
 
         Raises:
@@ -248,7 +248,7 @@ class Client:
         return unreachable(self.url, whom, reason, setting="label.base_url", variable="OPENAI_BASE_URL")
 
 
-def base_url(config: LabelConfig) -> str:
+def base_url(config: AnnotatorConfig) -> str:
     """Where the annotator answers: label.base_url, else $OPENAI_BASE_URL; UserError as `endpoints.address`."""
     return address(
         config.base_url,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -15,12 +14,12 @@ from dedpo.asking.answers import Log, finished_answers, log_folder, log_name
 from dedpo.asking.failures import Tally
 from dedpo.asking.workers import ask_all
 from dedpo.contract import tables
-from dedpo.contract.sections import LabelConfig
+from dedpo.contract.sections import AnnotatorConfig
 from dedpo.errors import UserError
 from dedpo.label.answers import WITHDRAWN, Answer, Store
 from dedpo.label.dialect import HOW
 from dedpo.label.looking import blindness
-from dedpo.label.table import ORDERS, failures, labels
+from dedpo.label.table import ORDERS, Asked, failures, labels
 from dedpo.label.templates import Message, Template, messages, template
 from dedpo.terminal import note, note_kept, progress
 from dedpo.vision.images import data_url
@@ -51,15 +50,9 @@ class _Question:
     unaskable: str | None = None
 
 
-class Asked(NamedTuple):
-    """The labels table of one annotator, its failures by reason, and how many questions were put for it now."""
-
-    table: pa.Table
-    failed: Counter[str]
-    asked: int
-
-
-def ask(config: LabelConfig, files: Sequence[Path], pair_ids: list[str], *, total: int, log: Path, out: Path) -> Asked:
+def ask(
+    config: AnnotatorConfig, files: Sequence[Path], pair_ids: list[str], *, total: int, log: Path, out: Path
+) -> Asked:
     """Ask what is not answered yet about the pairs in `files`, keep it in `log`, and copy what is there to `out`.
 
     Args:
@@ -79,10 +72,11 @@ def ask(config: LabelConfig, files: Sequence[Path], pair_ids: list[str], *, tota
         good = {key: answer for key, answer in store.answers.items() if answer.error is None}
         _check_looking(store, good, at_end=True)
         store.write(out, [(pair_id, order) for pair_id in pair_ids for order in ORDERS])
-        return Asked(labels(store.answers, pair_ids, config), failures(store.answers), store.asked)
+        asked = store.asked
+        return Asked(labels(store.answers, pair_ids, config), failures(store.answers), asked, questions - asked)
 
 
-def plan(config: LabelConfig, pair_ids: list[str], out: Path) -> dict[str, int]:
+def plan(config: AnnotatorConfig, pair_ids: list[str], out: Path) -> dict[str, int]:
     """How many questions `ask` would put for `out`, and how many have an answer; asks and writes nothing."""
     name = _log_name(config)
     with Store(Log(log_folder(out), name), pair_ids, finished_answers(out, name)) as store:
@@ -90,7 +84,7 @@ def plan(config: LabelConfig, pair_ids: list[str], out: Path) -> dict[str, int]:
         return {"pairs": len(pair_ids), "questions": questions, "kept": store.good, "to_ask": questions - store.good}
 
 
-def join(config: LabelConfig, table: pa.Table, parts: Sequence[Path], out: Path) -> None:
+def join(config: AnnotatorConfig, table: pa.Table, parts: Sequence[Path], out: Path) -> None:
     """Copy the answers of the parts that `table` was put together from to `out`.
 
     Raises:
@@ -105,21 +99,23 @@ def join(config: LabelConfig, table: pa.Table, parts: Sequence[Path], out: Path)
         store.write(out, sorted(store.answers))
 
 
-def _log_name(config: LabelConfig) -> str:
+def _log_name(config: AnnotatorConfig) -> str:
     """Of the log of this annotator's answers to this question: of one text, and with one set of what changes answers.
 
     Settings at their defaults are left out, so that a new one in a later version of dedpo loses no answer.
     """
     question = template(config.template)
     shown = messages(question, "{prompt}", "{first}", "{second}")
-    rest = config.model_dump(mode="json", exclude_defaults=True, exclude={*CHANGEABLE, "model", "template", "request"})
+    rest = config.model_dump(
+        mode="json", exclude_defaults=True, exclude={*CHANGEABLE, "model", "name", "template", "request"}
+    )
     if changing := {name: value for name, value in config.request.items() if name not in HOW}:
         rest["request"] = changing
     return log_name(f"{config.model}-{question.name}", [config.model, shown, question.choices, rest])
 
 
 async def _ask_all(
-    config: LabelConfig, files: Sequence[Path], question: Template, store: Store, tally: Tally, total: int
+    config: AnnotatorConfig, files: Sequence[Path], question: Template, store: Store, tally: Tally, total: int
 ) -> None:
     from dedpo.label.client import Client
 

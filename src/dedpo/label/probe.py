@@ -7,17 +7,17 @@ import asyncio
 from dedpo.asking import endpoint_checks, probe
 from dedpo.asking.endpoint_checks import Finding
 from dedpo.asking.probe import Answered
-from dedpo.contract.sections import LabelConfig
+from dedpo.contract.sections import AnnotatorConfig
 from dedpo.label.templates import messages, template
 from dedpo.vision.images import data_url
 
 
-def annotation(config: LabelConfig) -> Finding:
+def annotation(config: AnnotatorConfig) -> Finding:
     """What came of `ask`, in a line: its reading, mass, seconds, and what is given up."""
     return endpoint_checks.found("annotator's answer", lambda: ask(config), extra="label")
 
 
-def ask(config: LabelConfig, seconds: float = probe.SECONDS) -> Answered:
+def ask(config: AnnotatorConfig, seconds: float = probe.SECONDS) -> Answered:
     """Put one question, and pay for at most one answer; a busy server is waited for as long as `seconds`.
 
     Returns:
@@ -30,7 +30,7 @@ def ask(config: LabelConfig, seconds: float = probe.SECONDS) -> Answered:
     return asyncio.run(_ask(config, seconds))
 
 
-async def _ask(config: LabelConfig, seconds: float) -> Answered:
+async def _ask(config: AnnotatorConfig, seconds: float) -> Answered:
     from dedpo.label.client import Client
 
     question = template(config.template)

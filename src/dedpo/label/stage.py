@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from dedpo.asking.answers import adopt, log_folder
+from dedpo.asking.answers import ANSWERS, adopt, finished_answers, log_folder
 from dedpo.contract import records, tables
-from dedpo.contract.records.labels import Labelled, Labels
-from dedpo.contract.sections import LabelConfig
+from dedpo.contract.records.labels import Effort, Labelled, Labels
+from dedpo.contract.sections import AnnotatorConfig, LabelConfig
 from dedpo.errors import UserError, excerpt
-from dedpo.label import endpoint
-from dedpo.label.endpoint import Asked
-from dedpo.label.table import effort, summary
-from dedpo.label.templates import template
+from dedpo.label import endpoint, kinds
+from dedpo.label.kinds import Task
+from dedpo.label.table import Asked, flat, summary, template_of
 from dedpo.outputs.manifest import note_run, output_folder, read_manifest, write_json
 
 LABELS = "labels.parquet"
@@ -26,39 +28,98 @@ SUMMARY = "summary.json"
 
 
 def run(
-    config: LabelConfig, *, pairs: Path, out: Path, shards: Sequence[str] | None = None, log: Path | None = None
+    config: LabelConfig,
+    *,
+    pairs: Path,
+    out: Path,
+    shards: Sequence[str] | None = None,
+    log: Path | None = None,
+    only: str | None = None,
 ) -> Labelled:
-    """Write labels.parquet: a synthetic preference, or the reason why there is none, for every pair.
+    """Write labels.parquet: every annotator's synthetic preference, or why there is none, for every pair.
 
-    It asks only what this annotator has not answered yet, in whichever run (failures are asked again): interrupted and
+    It asks only what an annotator has not answered yet, in whichever run (failures are asked again): interrupted and
     started again, with more pairs or at another address, it ends with the labels.parquet of a run in one go.
 
     Args:
         pairs: shards of the pairs table.
         shards: label only the pairs in these files of `pairs`; None: in all. `merge` puts the parts together.
         log: the folder of all answers, which several runs may share; None: `<out>.answers`.
+        only: the annotator that labels; what others have labelled in `out` stays. Where the settings list none, it is
+            what the one that they describe is called.
 
     Returns:
-        the content of summary.json: counts, failures by reason, mean preference and position bias.
+        the content of summary.json: of each annotator counts, failures by reason, mean preference, position bias.
 
     Raises:
-        UserError: the endpoint is unknown, unreachable or refuses key or model; there is no such shard; no line of a
-            log can be read; or too many pairs have no answer (for a part: more than all pairs together may lack).
+        UserError: no annotator is called `only`; an endpoint is unknown, unreachable or refuses key or model; there is
+            no such shard; no line of a log can be read; too many pairs have no answer (for a part: more than all pairs
+            together may lack); or others in `out` have labelled other pairs.
     """
-    template(config.template)
+    annotators = _chosen(config, only)
     log = log or log_folder(out)
     files = _files(pairs, shards)
     pair_ids = _pair_ids(files)
-    part = {} if shards is None else {"shards": sorted(set(shards))}
-    with output_folder(out, stage="label", config=config.model_dump() | part, inputs={"pairs": pairs}) as partial:
+    part: dict[str, Any] = {} if shards is None else {"shards": sorted(set(shards))}
+    settings = config.model_dump() | part | ({} if only is None else {"annotator": only})
+    with output_folder(out, stage="label", config=settings, inputs={"pairs": pairs}) as partial:
         adopt(out, log)
-        total = tables.count_rows(pairs)
-        return _write(endpoint.ask(config, files, pair_ids, total=total, log=log, out=partial), partial)
+        task = Task(pairs, files, pair_ids, tables.count_rows(pairs), log, partial)
+        found = {one.annotator: kinds.label(one, task) for one in annotators}
+        effort = _effort([{"asked": one.asked, "carried_over": one.kept} for one in found.values()])
+        if only is not None:
+            found |= _others(out, only, pair_ids, partial)
+        return _write(found, [one.annotator for one in config.each], effort, partial)
 
 
-def plan(config: LabelConfig, *, pairs: Path, out: Path) -> dict[str, int]:
+def plan(config: LabelConfig, *, pairs: Path, out: Path, only: str | None = None) -> dict[str, int]:
     """How many questions `run` would ask, and how many have an answer; asks and writes nothing."""
-    return endpoint.plan(config, _pair_ids(_files(pairs, None)), out)
+    pair_ids = _pair_ids(_files(pairs, None))
+    asked = [endpoint.plan(one, pair_ids, out) for one in _chosen(config, only) if one.kind == "endpoint"]
+    names = ("questions", "kept", "to_ask")
+    return {"pairs": len(pair_ids)} | {name: sum(one[name] for one in asked) for name in names}
+
+
+def described(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What `run` and `merge` return, without levels: for a terminal, and for metrics."""
+    return flat(found)
+
+
+def _chosen(config: LabelConfig, only: str | None) -> list[AnnotatorConfig]:
+    if only is None:
+        return config.each
+    if not config.annotators:
+        return [config.model_copy(update={"name": only})]
+    if found := [one for one in config.annotators if one.annotator == only]:
+        return found
+    known = ", ".join(one.annotator for one in config.annotators)
+    raise UserError(f"--annotator: no annotator '{excerpt(only)}' in label.annotators; there are: {known}")
+
+
+def _others(out: Path, name: str, pair_ids: list[str], partial: Path) -> dict[str, Asked]:
+    """What annotators of other names have labelled in the finished `out`, whose answers are copied to `partial`."""
+    if not (out / LABELS).is_file():
+        return {}
+    remedy = "label all again, without --annotator"
+    table = tables.read(out / LABELS, tables.LABELS)
+    counts = records.read(out / SUMMARY, Labels, remedy)["annotators"]
+    found = {}
+    for one in counts:
+        if one["annotator"] != name:
+            rows = _of(table, one["annotator"])
+            if rows.column("pair_id").to_pylist() != pair_ids:
+                who = excerpt(one["annotator"], 60)
+                raise UserError(f"{out / LABELS}: '{who}' has labelled other pairs than there are now; {remedy}")
+            found[one["annotator"]] = Asked(rows, Counter(one["failures"]), 0, 0)
+    (partial / ANSWERS).mkdir(exist_ok=True)
+    for path in finished_answers(out):
+        if not (partial / ANSWERS / path.name).exists():
+            shutil.copy(path, partial / ANSWERS)
+    return found
+
+
+def _of(table: pa.Table, annotator: str) -> pa.Table:
+    return table.filter(pc.equal(table.column("annotator"), annotator)).combine_chunks().sort_by("pair_id")
 
 
 def shards(pairs: Path, most: int) -> list[list[str]]:
@@ -89,26 +150,39 @@ def merge(config: LabelConfig, *, parts: Sequence[Path], pairs: Path, out: Path)
         the content of summary.json.
 
     Raises:
-        UserError: a part is missing or of another annotator or template, a pair is in none or in two, or too many
+        UserError: a part is missing or of other annotators or templates, a pair is in none or in two, or too many
             pairs have no answer.
     """
     inputs = {"pairs": pairs} | {f"part {i}": part for i, part in enumerate(parts)}
     with output_folder(out, stage="label", config=config.model_dump(), inputs=inputs) as partial:
         pair_ids = _pair_ids(tables.shard_paths(pairs))
-        table = pa.concat_tables([_part(part, config) for part in parts]).combine_chunks()
-        table = table.sort_by("pair_id")
-        _check_complete(table.column("pair_id").to_pylist(), pair_ids)
+        table = pa.concat_tables([_part(part, config) for part in parts])
         counts = [records.read(part / SUMMARY, Labels, "label that part again") for part in parts]
-        failed = sum((Counter(found["failures"]) for found in counts), Counter[str]())
-        _check_failures(config, table.column("error").null_count, len(pair_ids), failed)
-        endpoint.join(config, table, parts, partial)
-        asked = sum(read_manifest(part).get("asked", 0) for part in parts)
-        return _write(Asked(table, failed, asked), partial)
+        found = {}
+        for one in config.each:
+            rows = _of(table, one.annotator)
+            _check_complete(rows.column("pair_id").to_pylist(), pair_ids)
+            mine = (a for each in counts for a in each["annotators"] if a["annotator"] == one.annotator)
+            failed = sum((Counter(a["failures"]) for a in mine), Counter[str]())
+            kinds.check_failures(one, rows, len(pair_ids), failed)
+            if one.kind == "endpoint":
+                endpoint.join(one, rows, parts, partial)
+            found[one.annotator] = Asked(rows, failed, 0, 0)
+        effort = _effort([read_manifest(part) for part in parts])
+        return _write(found, list(found), effort, partial)
 
 
-def _write(found: Asked, folder: Path) -> Labelled:
-    facts, run = summary(found.table, found.failed), effort(found.table, found.asked)
-    tables.write(found.table, tables.LABELS, folder / LABELS)
+def _effort(each: Sequence[Mapping[str, Any]]) -> Effort:
+    asked, kept = (sum(one.get(name, 0) for one in each) for name in ("asked", "carried_over"))
+    return {"asked": asked, "carried_over": kept}
+
+
+def _write(found: Mapping[str, Asked], names: Sequence[str], run: Effort, folder: Path) -> Labelled:
+    """In the settings' order, whoever labelled last."""
+    ordered = sorted(found, key=lambda name: (name not in names, names.index(name) if name in names else name))
+    each = [found[name] for name in ordered]
+    facts = summary(each)
+    tables.write(pa.concat_tables([one.table for one in each]), tables.LABELS, folder / LABELS)
     write_json(folder / SUMMARY, facts)
     note_run(folder, run)
     return {**facts, **run}
@@ -136,10 +210,13 @@ def _pair_ids(files: Sequence[Path]) -> list[str]:
 
 def _part(part: Path, config: LabelConfig) -> pa.Table:
     table = tables.read(part / LABELS, tables.LABELS)
-    for column, expected in (("annotator", config.model), ("template", config.template)):
-        if others := sorted(set(table.column(column).to_pylist()) - {expected}):
+    expected = [(one.annotator, template_of(one)) for one in config.each]
+    for i, column in enumerate(("annotator", "template")):
+        wanted = list(dict.fromkeys(one[i] for one in expected))
+        if others := sorted(set(table.column(column).to_pylist()) - set(wanted)):
+            told = "' or '".join(wanted)
             raise UserError(
-                f"{part / LABELS}: {column} is '{excerpt(others[0])}' and not '{expected}'; label that part again"
+                f"{part / LABELS}: {column} is '{excerpt(others[0])}' and not '{told}'; label that part again"
             )
     return table
 
@@ -155,14 +232,3 @@ def _check_complete(found: list[str], expected: list[str]) -> None:
         raise UserError(f"labels: pair {strange} is not among the pairs; the parts were made from other ones")
     missing = [p for p in expected if p not in counts]
     raise UserError(f"labels: {len(missing)} of {len(expected)} pairs are in no part, such as {missing[0]}; label them")
-
-
-def _check_failures(config: LabelConfig, answered: int, total: int, failed: Counter[str]) -> None:
-    # `answered` counts the rows without an error.
-    if total - answered > config.max_failures * total:
-        kind, times = failed.most_common(1)[0]
-        raise UserError(
-            f"label: {total - answered} of {total} pairs got no answer (label.max_failures allows "
-            f"{config.max_failures:.1%}), most often ({times}×): {kind}; the parts' tables name each; raise "
-            "label.max_failures, or label again"
-        )

@@ -53,6 +53,7 @@ def of_output(manifest: Json, folder: Path) -> dict[str, str]:
     return {
         **(_arm(manifest) if stage == "train" else {}),
         **_chosen(config if isinstance(config, dict) else {}, SETTINGS.get(stage, {})),
+        **(_annotators(summary.get("annotators")) if stage == "label" else {}),
         **_chosen(summary, {name: name for name in COUNTS.get(stage, ())}),
         **_hub(manifest.get("hub")),
     }
@@ -85,6 +86,16 @@ def _arm(manifest: Json) -> dict[str, str]:
     paths = manifest.get("paths")
     targets = paths.get("targets") if isinstance(paths, dict) else None
     return {"arm": excerpt(PurePosixPath(targets).name)} if isinstance(targets, str) else {}
+
+
+def _annotators(found: object) -> dict[str, str]:
+    """Of labels: who gave them, which the settings say of a single endpoint alone."""
+    each = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    return {
+        name: _shown(list(dict.fromkeys(str(one.get(name)) for one in each)))
+        for name in ("annotator", "template")
+        if each
+    }
 
 
 def _chosen(values: Json, names: Mapping[str, str]) -> dict[str, str]:

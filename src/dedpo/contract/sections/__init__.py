@@ -3,6 +3,7 @@
 from dedpo.contract.sections.answer import JudgeConfig, PromoteConfig, ReportConfig, SampleConfig, ScoreConfig
 from dedpo.contract.sections.base import ARMS, WORLD, Arm, Metric, Section
 from dedpo.contract.sections.labels import (
+    AnnotatorConfig,
     BiasConfig,
     DataConfig,
     GateConfig,
@@ -15,7 +16,7 @@ from dedpo.contract.sections.labels import (
 from dedpo.contract.sections.training import LoraConfig, TrainConfig
 
 __all__ = [
-    "ARMS", "WORLD", "Arm", "BiasConfig", "DataConfig", "GateConfig", "JudgeConfig", "LabelConfig", "LoraConfig",
-    "Metric", "PlanConfig", "PromoteConfig", "ReportConfig", "SampleConfig", "ScoreConfig", "Section", "SelectConfig",
-    "TargetsConfig", "TrainConfig", "WorldConfig",
+    "ARMS", "WORLD", "AnnotatorConfig", "Arm", "BiasConfig", "DataConfig", "GateConfig", "JudgeConfig", "LabelConfig",
+    "LoraConfig", "Metric", "PlanConfig", "PromoteConfig", "ReportConfig", "SampleConfig", "ScoreConfig", "Section",
+    "SelectConfig", "TargetsConfig", "TrainConfig", "WorldConfig",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from dedpo.contract.model_names import JUDGE
+from dedpo.contract.model_names import CLIP, JUDGE, PICKSCORE, PICKSCORE_PROCESSOR
 from dedpo.contract.sections.base import Arm, Metric, Section
 
 
@@ -50,19 +50,19 @@ class ScoreConfig(Section):
     """Seconds for one request."""
     max_wait: float = Field(1200.0, ge=0)
     """Seconds that a busy endpoint (429, 503) may go without any answer before the scoring is given up."""
-    clipscore_model: str = "openai/clip-vit-large-patch14"
+    clipscore_model: str = CLIP
     """clipscore: a transformers CLIPModel with its tokenizer and image processor."""
-    pickscore_model: str = "yuvalkirstain/PickScore_v1"
+    pickscore_model: str = PICKSCORE
     """pickscore: a transformers CLIPModel."""
-    pickscore_processor: str = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
+    pickscore_processor: str = PICKSCORE_PROCESSOR
     """pickscore: its tokenizer and image processor."""
-    aesthetic_model: str = "openai/clip-vit-large-patch14"
+    aesthetic_model: str = CLIP
     """aesthetic: the CLIPModel whose image embedding the head reads."""
     aesthetic_head: str = "camenduru/improved-aesthetic-predictor/sac+logos+ava1-l14-linearMSE.pth"
     """aesthetic: the head's .safetensors or .pth file, or owner/name/file on the hub."""
     hpsv2_model: str = "xswu/HPSv2"
     """hpsv2.0, hpsv2.1: where the published .pt files are, or a CLIPModel folder that was converted from one."""
-    hpsv2_base: str = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
+    hpsv2_base: str = PICKSCORE_PROCESSOR
     """hpsv2.0, hpsv2.1: architecture and tokenizer (its weights are not loaded)."""
     trusted_sha256: list[str] = Field([])
     """SHA-256 of .pt and .pth files that may be opened; that of the published aesthetic head is known already."""

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import PurePath
+from typing import Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from dedpo.contract.model_names import ANNOTATOR
+from dedpo.contract.model_names import ANNOTATOR, CLIP, PICKSCORE, PICKSCORE_PROCESSOR
 from dedpo.contract.request_fields import RequestFields
 from dedpo.contract.sections.base import Section
+
+Kind = Literal["endpoint", "clip", "score", "flip", "file"]
+# What a kind means where no model is named.
+MODELS: Final[dict[Any, dict[str, str]]] = {
+    "clip": {"model": CLIP},
+    "score": {"model": PICKSCORE, "processor": PICKSCORE_PROCESSOR},
+}
+# Settings that would do nothing for another kind.
+OF_KINDS: Final = {
+    "processor": ("clip", "score"), "temperature": ("clip", "score"), "path": ("file",), "values": ("file",),
+    "share": ("flip",), "seed": ("flip",), "control": ("flip",),
+}  # fmt: skip
 
 
 class WorldConfig(Section):
@@ -52,14 +65,19 @@ class SelectConfig(Section):
     """What stands before an image's file name in Label Studio's tasks; 'embed': the images lie in the tasks."""
 
 
-class LabelConfig(Section):
-    """An annotator behind an OpenAI-compatible endpoint (`dedpo label`)."""
+class AnnotatorConfig(Section):
+    """One annotator: what it is, whom or what it asks, and what its labels are called."""
 
+    kind: Kind = "endpoint"
+    """endpoint: a model behind the OpenAI protocol; clip: image–text similarity; score: a scorer trained on human
+    preferences; flip: people's ratings with a share turned round, a control; file: preferences computed elsewhere."""
+    name: str | None = Field(None, min_length=1)
+    """The annotator's name in the labels; null: the model's, the file's, or 'flip'."""
     base_url: str | None = None
     """Where the annotator answers, such as http://127.0.0.1:8000/v1; null: $OPENAI_BASE_URL. Key: $OPENAI_API_KEY.
     world: the embedded world's, started by the stage."""
     model: str = ANNOTATOR
-    """The model's name at that endpoint; it becomes the annotator's name."""
+    """The model's name at that endpoint; of clip and score a transformers CLIPModel, a folder or hub id."""
     template: Literal["pairwise-v1"] = "pairwise-v1"
     """Which question is put (label/templates.py)."""
     concurrency: int = Field(16, ge=1)
@@ -74,6 +92,99 @@ class LabelConfig(Section):
     """Share of pairs without an answer above which the stage fails (what was answered is kept)."""
     request: RequestFields = Field({})
     """Fields of the request beside ours, such as {max_completion_tokens: 4000}; null: do not send it."""
+    processor: str | None = None
+    """Of clip and score: where tokenizer and image processor are, if not beside the model."""
+    temperature: float = Field(1.0, gt=0)
+    """Of clip and score: the preference is σ(difference of the model's logits / temperature)."""
+    path: str | None = None
+    """Of file: a CSV or Parquet with a preference for each pair."""
+    values: dict[Literal["first", "second", "tie", "unrated"], str] = Field({})
+    """Of file: what its values mean, such as {first: a, second: b}; with commas between."""
+    share: float = Field(0.2, ge=0, le=1)
+    """Of flip: the share of the ratings that is turned round."""
+    seed: int = Field(0, ge=0)
+    """Of flip: which ones."""
+    control: bool = False
+    """Of flip: true says that its labels are made of people's and serve a comparison alone."""
+
+    @property
+    def annotator(self) -> str:
+        """The name in the labels."""
+        if self.name is not None:
+            return self.name
+        return PurePath(self.path or "").stem if self.kind == "file" else "flip" if self.kind == "flip" else self.model
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_model(cls, tree: Any) -> Any:
+        """The model that a kind means where none is named."""
+        usual = MODELS.get(tree.get("kind"), {}) if isinstance(tree, dict) else {}
+        return tree if not usual or "model" in tree else usual | tree
+
+    @model_validator(mode="after")
+    def _complete(self) -> AnnotatorConfig:
+        if not getattr(self, "annotators", None):
+            self._check()
+        return self
+
+    def _check(self) -> None:
+        for name, kinds in OF_KINDS.items():
+            value = getattr(self, name)
+            if self.kind not in kinds and value != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is for kind {' or '.join(kinds)}, and this annotator's kind is {self.kind}")
+        if self.kind == "file" and not self.path:
+            raise ValueError("kind file needs its path, a CSV or Parquet with a preference for each pair")
+        if self.kind == "flip" and not self.control:
+            raise ValueError(
+                "kind flip makes labels of people's ratings, which a run may not see: it is a control for experiments; "
+                "say so with control: true"
+            )
+
+
+class LabelConfig(AnnotatorConfig):
+    """Who labels (`dedpo label`): one annotator, described here, or several side by side."""
+
+    annotators: list[AnnotatorConfig] = Field([])
+    """Several annotators, each a section like this one; what one leaves out is as here, if its kind is this one's."""
+
+    @property
+    def each(self) -> list[AnnotatorConfig]:
+        """The annotators, in order."""
+        return [*self.annotators] or [self]
+
+    @property
+    def endpoints(self) -> list[AnnotatorConfig]:
+        """Those behind the OpenAI protocol."""
+        return [one for one in self.each if one.kind == "endpoint"]
+
+    @property
+    def served(self) -> list[str]:
+        """The models of endpoints without an address: where nobody else serves them, a label task's own server does."""
+        return list(dict.fromkeys(one.model for one in self.endpoints if not one.base_url))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _inherited(cls, tree: Any) -> Any:
+        """Give each of several annotators what it leaves out."""
+        if not isinstance(tree, dict) or not isinstance(tree.get("annotators"), list):
+            return tree
+        return tree | {"annotators": [_with_own(tree, one) for one in tree["annotators"]]}
+
+    @model_validator(mode="after")
+    def _distinct(self) -> LabelConfig:
+        names = [one.annotator for one in self.annotators]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"two annotators are called '{twice}'; give one of them another name")
+        return self
+
+
+def _with_own(section: dict[str, Any], one: Any) -> Any:
+    if not isinstance(one, dict):
+        return one
+    known = {n: v for n, v in section.items() if n in AnnotatorConfig.model_fields and n != "name"}
+    if one.get("kind", kind := known.get("kind", "endpoint")) != kind:
+        known = {n: v for n, v in known.items() if n == "max_failures"}
+    return known | one
 
 
 class BiasConfig(Section):
@@ -91,6 +202,8 @@ class BiasConfig(Section):
     """Seed of permutations and bootstrap."""
     workspace: str = "outputs/evidently"
     """The Evidently workspace that each run is added to; `dedpo dashboard` shows it."""
+    annotator: str | None = None
+    """Whose labels are compared where several have labelled; null: the mean of all."""
 
 
 class GateConfig(Section):
