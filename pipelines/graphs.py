@@ -36,6 +36,7 @@ def artifact(uri: str) -> Dataset:
 @dsl.pipeline(name="label-shards")
 def labelled(
     pairs: Input[Dataset],
+    ratings: Input[Dataset],
     shards: list[list[str]],
     labelling: str,
     settings: str,
@@ -50,7 +51,7 @@ def labelled(
 ) -> Parts:
     """Label each list of shards, side by side: at an endpoint, with an annotator in each pod, or not at all."""
     with dsl.ParallelFor(shards, name="shards") as some:
-        part = label(pairs=pairs, shards=some, labelling=labelling, settings=settings)
+        part = label(pairs=pairs, ratings=ratings, shards=some, labelling=labelling, settings=settings)
         pool = Pool(accelerator, gpus, node_selector, tolerations, cpus, memory)
         give(part, "label", image=image, secret=secret, pool=pool)
     return Parts(parts=Collected(part.outputs["part"]))

@@ -52,6 +52,7 @@ def labels(given: Any, imported: Outputs, plan: Outputs, accelerator: Any, image
     pairs, settings = imported["pairs"], plan["label"]
     asked = labelled(
         pairs=pairs,
+        ratings=imported["ratings"],
         shards=imported["shards"],
         labelling=plan["labelling"],
         settings=settings,

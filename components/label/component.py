@@ -7,11 +7,19 @@ from components import RUNTIME
 
 
 @dsl.component(**RUNTIME)
-def label(pairs: Input[Dataset], shards: list[str], labelling: str, settings: str, part: Output[Dataset]):
-    """Ask an annotator for its preference on the pairs of some shards, in both orders.
+def label(
+    pairs: Input[Dataset],
+    ratings: Input[Dataset],
+    shards: list[str],
+    labelling: str,
+    settings: str,
+    part: Output[Dataset],
+):
+    """Have every annotator say which image it prefers of the pairs of some shards.
 
     Args:
         pairs: Shards of the pairs table.
+        ratings: The ratings that came with the pairs, for annotators of the kind 'flip'.
         shards: The shards' file names.
         labelling: 'endpoint': it is asked where it is; 'server': it is started in this pod; 'given': nobody is asked.
         settings: The section 'label' as JSON; an endpoint's key comes from $OPENAI_API_KEY.
@@ -32,11 +40,17 @@ def label(pairs: Input[Dataset], shards: list[str], labelling: str, settings: st
         changeable = dict.fromkeys(endpoint.CHANGEABLE, True)
         kept = config.model_dump(mode="json", exclude=changeable | {"annotators": {"__all__": changeable}})
         key = {"stage": "label", "settings": kept, "pairs": pairs.metadata["sha256"], "shards": shards}
+        key |= {"ratings": ratings.metadata["sha256"]} if any(one.kind == "flip" for one in config.each) else {}
         with component.durable(part.path, key) as out:
             if (counts := component.finished(out, "summary.json")) is None:
                 with server.serving(*config.served) if labelling == "server" else nullcontext():
                     counts = stage.run(
-                        config, pairs=Path(pairs.path), shards=shards, out=out, log=component.answers("label")
+                        config,
+                        pairs=Path(pairs.path),
+                        ratings=Path(ratings.path),
+                        shards=shards,
+                        out=out,
+                        log=component.answers("label"),
                     )
         component.describe(part, rows=counts["pairs"], annotators=[one["annotator"] for one in counts["annotators"]])
 

@@ -49,7 +49,11 @@ def label(
         say(stage.plan(addressed(settings.label), pairs=paths.pairs, out=paths.labels, only=annotator))
         return
     with served(settings.label) as config:
-        say(stage.described(stage.run(config, pairs=paths.pairs, out=paths.labels, only=annotator)))
+        say(
+            stage.described(
+                stage.run(config, pairs=paths.pairs, ratings=paths.imported_ratings, out=paths.labels, only=annotator)
+            )
+        )
 
 
 def _trust(settings: Config, paths: Layout, seed: int) -> str:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from dedpo.contract import tables
 from dedpo.errors import UserError
+from dedpo.vision.images import in_order
 
 
 class ImagePair(NamedTuple):
@@ -90,5 +91,4 @@ def image_pairs(pairs: Path, ids: pa.ChunkedArray, size: int) -> Iterator[list[I
 
 def _image_pair(row: dict[str, Any], shard: Path) -> ImagePair:
     first, second = ((row[name]["bytes"] or b"") for name in ("image_0", "image_1"))
-    images = (first, second) if first < second else (second, first)
-    return ImagePair(f"{shard}: pair {row['pair_id']}", images, (first < second) - (first > second))
+    return ImagePair(f"{shard}: pair {row['pair_id']}", *in_order(first, second))

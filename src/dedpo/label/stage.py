@@ -34,6 +34,7 @@ def run(
     out: Path,
     shards: Sequence[str] | None = None,
     log: Path | None = None,
+    ratings: Path | None = None,
     only: str | None = None,
 ) -> Labelled:
     """Write labels.parquet: every annotator's synthetic preference, or why there is none, for every pair.
@@ -45,6 +46,7 @@ def run(
         pairs: shards of the pairs table.
         shards: label only the pairs in these files of `pairs`; None: in all. `merge` puts the parts together.
         log: the folder of all answers, which several runs may share; None: `<out>.answers`.
+        ratings: those that came with the pairs, for the kind 'flip'.
         only: the annotator that labels; what others have labelled in `out` stays. Where the settings list none, it is
             what the one that they describe is called.
 
@@ -52,9 +54,9 @@ def run(
         the content of summary.json: of each annotator counts, failures by reason, mean preference, position bias.
 
     Raises:
-        UserError: no annotator is called `only`; an endpoint is unknown, unreachable or refuses key or model; there is
-            no such shard; no line of a log can be read; too many pairs have no answer (for a part: more than all pairs
-            together may lack); or others in `out` have labelled other pairs.
+        UserError: no annotator is called `only`; a file or model is not there; an endpoint is unknown, unreachable or
+            refuses key or model; there is no such shard; no line of a log can be read; too many pairs have no answer
+            (for a part: more than all pairs together may lack); or others in `out` have labelled other pairs.
     """
     annotators = _chosen(config, only)
     log = log or log_folder(out)
@@ -62,10 +64,13 @@ def run(
     pair_ids = _pair_ids(files)
     part: dict[str, Any] = {} if shards is None else {"shards": sorted(set(shards))}
     settings = config.model_dump() | part | ({} if only is None else {"annotator": only})
-    with output_folder(out, stage="label", config=settings, inputs={"pairs": pairs}) as partial:
+    here, on_hub = kinds.sources(annotators, ratings)
+    with output_folder(out, stage="label", config=settings, inputs={"pairs": pairs} | here, models=on_hub) as partial:
         adopt(out, log)
-        task = Task(pairs, files, pair_ids, tables.count_rows(pairs), log, partial)
-        found = {one.annotator: kinds.label(one, task) for one in annotators}
+        task = Task(pairs, ratings, files, pair_ids, tables.count_rows(pairs), log, partial, on_hub)
+        # What costs nothing comes first: what is wrong with it is told before anything is paid for.
+        ordered = sorted(annotators, key=lambda one: one.kind == "endpoint")
+        found = {one.annotator: kinds.label(one, task) for one in ordered}
         effort = _effort([{"asked": one.asked, "carried_over": one.kept} for one in found.values()])
         if only is not None:
             found |= _others(out, only, pair_ids, partial)

@@ -14,7 +14,7 @@ from dedpo.errors import UserError, excerpt
 from dedpo.score import hpsv2, weights
 from dedpo.score.plan import Model
 from dedpo.vision import clip
-from dedpo.vision.clip import Clip, Prepare
+from dedpo.vision.clip import Clip
 
 
 def load(source: Model, device: torch.device, dtype: torch.dtype, trusted: Sequence[str] = ()) -> Clip:
@@ -23,15 +23,13 @@ def load(source: Model, device: torch.device, dtype: torch.dtype, trusted: Seque
     Raises:
         UserError: weights or processor cannot be had or are another model's; names the setting.
     """
+    beside = (source.processor, source.processor_place)
+    if not source.is_hpsv2:
+        return clip.load(source.weights, source.place, device, dtype, beside)
     model = _published(source, trusted) if source.is_file else clip.pretrained(source.weights, source.place)
-    tokenizer = clip.tokenizer(source.processor, source.processor_place, model.config.text_config.vocab_size)
-    prepare: Prepare
-    if source.is_hpsv2:
-        side = model.config.vision_config.image_size
-        prepare = partial(_hpsv2_pixels, side=side)
-    else:
-        prepare = clip.preparation(source.processor, source.processor_place)
-    return Clip(model, tokenizer, prepare, device, dtype)
+    tokenizer = clip.tokenizer(*beside, model.config.text_config.vocab_size)
+    side = model.config.vision_config.image_size
+    return Clip(model, tokenizer, partial(_hpsv2_pixels, side=side), device, dtype)
 
 
 def _hpsv2_pixels(pictures: Sequence[Image.Image], side: int) -> Tensor:

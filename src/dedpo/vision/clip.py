@@ -67,18 +67,25 @@ def _unit(embeddings: Tensor) -> Tensor:
     return F.normalize(embeddings.float(), dim=1).cpu()
 
 
-def load(name: str, place: str, device: torch.device, dtype: torch.dtype = torch.float32) -> Clip:
+def load(
+    name: str,
+    place: str,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    beside: tuple[str, str] | None = None,
+) -> Clip:
     """Load a transformers folder or hub id that holds the model, its tokenizer and its image processor.
 
     Args:
         place: the setting that names it, for messages.
+        beside: the folder or hub id of tokenizer and image processor, and the setting that names it; None: `name`.
 
     Raises:
         UserError: one of the three cannot be had, or the weights are another model's; names `place`.
     """
-    model = pretrained(name, place)
+    model, both = pretrained(name, place), beside or (name, place)
     size = model.config.text_config.vocab_size
-    return Clip(model, tokenizer(name, place, size), preparation(name, place), device, dtype)
+    return Clip(model, tokenizer(*both, size), preparation(*both), device, dtype)
 
 
 def pretrained(name: str, place: str) -> CLIPModel:

@@ -61,6 +61,15 @@ def decode(data: bytes, max_pixels: int = 40_000_000) -> Image.Image:
         return upright.convert("RGB")
 
 
+def in_order(first: bytes, second: bytes) -> tuple[tuple[bytes, bytes], int]:
+    """Two image files, the lesser text of bytes first, and the sign of what is measured in that order.
+
+    The sign is 1 where they stay, −1 where they change places, 0 if they are the same. What is measured of a pair so
+    changes its sign and not a bit else when its images are swapped.
+    """
+    return (first, second) if first < second else (second, first), (first < second) - (first > second)
+
+
 def size(data: bytes) -> tuple[int, int]:
     """Width and height as stored, in pixels, from the file's first bytes alone.
 

@@ -19,8 +19,8 @@ MODELS: Final[dict[Any, dict[str, str]]] = {
 }
 # Settings that would do nothing for another kind.
 OF_KINDS: Final = {
-    "processor": ("clip", "score"), "temperature": ("clip", "score"), "path": ("file",), "values": ("file",),
-    "share": ("flip",), "seed": ("flip",), "control": ("flip",),
+    "processor": ("clip", "score"), "temperature": ("clip", "score"), "path": ("file",), "columns": ("file",),
+    "values": ("file",),     "share": ("flip",), "seed": ("flip",), "control": ("flip",),
 }  # fmt: skip
 
 
@@ -98,6 +98,8 @@ class AnnotatorConfig(Section):
     """Of clip and score: the preference is σ(difference of the model's logits / temperature)."""
     path: str | None = None
     """Of file: a CSV or Parquet with a preference for each pair."""
+    columns: dict[Literal["pair_id", "prompt", "image_0", "image_1", "preference"], str] = Field({})
+    """Of file: its columns where they have other names, such as {preference: choice}; several shares with commas."""
     values: dict[Literal["first", "second", "tie", "unrated"], str] = Field({})
     """Of file: what its values mean, such as {first: a, second: b}; with commas between."""
     share: float = Field(0.2, ge=0, le=1)

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import pyarrow as pa
 
 from dedpo.contract import tables
+from dedpo.contract.pair_names import pair_id
 from dedpo.data.importing.rows import Row
 from dedpo.tabular.rejected import SetAside
 from dedpo.vision import images
@@ -150,12 +151,6 @@ def _too_large(place: str, size: int, max_pixels: int) -> UnusableImage | None:
         return None
     detail = f"{place}: {size:,} bytes are too many for {max_pixels:,} pixels"
     return UnusableImage("unusable image", detail.removeprefix(": "))
-
-
-def pair_id(prompt: str, sha256_0: str, sha256_1: str) -> str:
-    """24 hex digits that name a prompt with two images, whichever of them comes first."""
-    first, second = sorted((sha256_0, sha256_1))
-    return hashlib.sha256(f"{first}{second}{prompt}".encode()).hexdigest()[:24]
 
 
 def flipped(preference: float) -> float:

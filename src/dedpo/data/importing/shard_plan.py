@@ -19,6 +19,7 @@ from typing import Final
 import pyarrow as pa
 
 from dedpo.contract import tables
+from dedpo.contract.pair_names import image_name
 from dedpo.data.importing.distinct_pairs import Pair
 from dedpo.vision import images
 
@@ -78,4 +79,4 @@ def pairs_table(part: list[Pair], data: list[tuple[bytes, bytes]], source: str) 
 
 
 def _image(data: bytes, sha256: str) -> dict[str, bytes | str]:
-    return {"bytes": data, "path": f"{sha256[:16]}.{images.ending(data)}"}
+    return {"bytes": data, "path": image_name(sha256, images.ending(data))}
