@@ -127,6 +127,8 @@ def test_our_own_faults_show_none_either(
         raise RuntimeError(f"Illegal header value {f'Bearer {KEY}'.encode()!r}")
 
     monkeypatch.setattr("dedpo.contract.config.load", broken)
+    # A command before it in this process has set its own up, on a stream that is closed.
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
     told = _run(["config", *verbose])
     assert "internal error: RuntimeError: Illegal header value b'Bearer [key]'" in told
     assert ("Traceback" in told) == bool(verbose)

@@ -30,17 +30,15 @@ def label(
 
     from dedpo.contract.sections import LabelConfig
     from dedpo.kubeflow import component
-    from dedpo.label import endpoint, server, stage
+    from dedpo.label import server, stage
 
     with component.reported():
         if labelling == "given":
             component.note(part.path, "The labels were given: nobody was asked.")
             return
         config = component.section(LabelConfig, settings)
-        changeable = dict.fromkeys(endpoint.CHANGEABLE, True)
-        kept = config.model_dump(mode="json", exclude=changeable | {"annotators": {"__all__": changeable}})
-        key = {"stage": "label", "settings": kept, "pairs": pairs.metadata["sha256"], "shards": shards}
-        key |= {"ratings": ratings.metadata["sha256"]} if any(one.kind == "flip" for one in config.each) else {}
+        key = {"stage": "label", "settings": stage.decisive(config), "pairs": pairs.metadata["sha256"]}
+        key |= {"shards": shards, "ratings": ratings.metadata["sha256"] if config.needs_ratings else None}
         with component.durable(part.path, key) as out:
             if (counts := component.finished(out, "summary.json")) is None:
                 with server.serving(*config.served) if labelling == "server" else nullcontext():

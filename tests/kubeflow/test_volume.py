@@ -190,7 +190,7 @@ class Stage:
     def run(self, *_: Any, out: Path, **__: Any) -> dict[str, Any]:
         self.calls += 1
         out.mkdir()
-        facts = {"pairs": 3, "comparisons": 3}
+        facts: dict[str, Any] = {"pairs": 3, "comparisons": 3, "annotators": []}
         for name in ("manifest.json", "metrics.json", "summary.json"):
             (out / name).write_text(json.dumps(facts))
         (out / "README.md").write_text("a card")
@@ -226,8 +226,8 @@ def _train(out: Path, **settings: Any) -> None:
 
 def _label(out: Path, labelling: str = "endpoint", **settings: Any) -> None:
     label.python_func(
-        pairs=_artifact(out / "pairs"), shards=["a"], labelling=labelling, settings=json.dumps(settings),
-        part=_artifact(out / "policy"),
+        pairs=_artifact(out / "pairs"), ratings=_artifact(out / "ratings"), shards=["a"], labelling=labelling,
+        settings=json.dumps(settings), part=_artifact(out / "policy"),
     )  # fmt: skip
 
 

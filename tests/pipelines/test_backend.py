@@ -61,7 +61,7 @@ def _plan(given: Any) -> dict[str, Any]:
     asked = Request.of(given)
     assert asked is not None
     labelling = asked.labelling
-    label, training = gpus.labelling(serves=labelling == "server"), gpus.training(int(given["gpus"]))
+    label, training = gpus.labelling(serves=labelling == "server", looks=False), gpus.training(int(given["gpus"]))
     settings = json.loads(given["overrides"])
     stages = ("data", "label", "bias", "gate", "targets", "train", "sample", "score", "judge", "report", "promote")
     sections = {s: json.dumps({k: v for k, v in settings.items() if k.startswith(f"{s}.")}) for s in stages}

@@ -45,6 +45,7 @@ STAGES: dict[str, Callable[..., Any]] = {
 # Stage argument → the inputs that a component makes it from, where the names differ.
 MADE_FROM = {
     "import_pairs": {"layout": set(), "asked": set()},
+    "label": {"only": set()},
     "train": {"targets": {"targets", "arm"}, "cache": set()},
     "sample": {"models": {"policies", "base"}, "config": {"settings", "prompts"}, "chosen_among": set()},
     "judge": {"models": {"primary", "arms", "seed"}},

@@ -156,7 +156,7 @@ def _check_facts(root: Path) -> None:
     assert (splits["labelled"], splits["seed"]) == (10, 0)
     merged = outputs(root, "merge-labels")
     assert merged["metrics"]["metadata"]["requests"] == 2 * PAIRS
-    assert (merged["labels"]["metadata"]["annotator"], merged["labels"]["metadata"]["rows"]) == ("biased-vlm", PAIRS)
+    assert (merged["labels"]["metadata"]["annotators"], merged["labels"]["metadata"]["rows"]) == (["biased-vlm"], PAIRS)
     policy = outputs(root, "train")["policy"]["metadata"]
     assert policy["arm"] in ARMS
     assert policy["seed"] == 0

@@ -85,7 +85,13 @@ def plan(config: LabelConfig, *, pairs: Path, out: Path, only: str | None = None
     return {"pairs": len(pair_ids)} | {name: sum(one[name] for one in asked) for name in names}
 
 
-def described(found: Mapping[str, Any]) -> dict[str, Any]:
+def decisive(config: LabelConfig) -> dict[str, object]:
+    """The settings that decide what the labels are: with others the work of another run is not taken over."""
+    changeable = dict.fromkeys(endpoint.CHANGEABLE, True)
+    return config.model_dump(mode="json", exclude=changeable | {"annotators": {"__all__": changeable}})
+
+
+def described(found: Mapping[str, Any]) -> dict[str, object]:
     """What `run` and `merge` return, without levels: for a terminal, and for metrics."""
     return flat(found)
 

@@ -120,7 +120,8 @@ class AnnotatorConfig(Section):
     @classmethod
     def _usual_model(cls, tree: Any) -> Any:
         """The model that a kind means where none is named."""
-        usual = MODELS.get(tree.get("kind"), {}) if isinstance(tree, dict) else {}
+        kind = tree.get("kind") if isinstance(tree, dict) else None
+        usual = MODELS.get(kind, {}) if isinstance(kind, str) else {}
         return tree if not usual or "model" in tree else usual | tree
 
     @model_validator(mode="after")
@@ -158,6 +159,11 @@ class LabelConfig(AnnotatorConfig):
     def endpoints(self) -> list[AnnotatorConfig]:
         """Those behind the OpenAI protocol."""
         return [one for one in self.each if one.kind == "endpoint"]
+
+    @property
+    def needs_ratings(self) -> bool:
+        """Whether labels are made of people's ratings."""
+        return any(one.kind == "flip" for one in self.each)
 
     @property
     def served(self) -> list[str]:
